@@ -1,0 +1,61 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+// scripts/lint compares these names with what the compiler knows, because it ignores a misspelt one in silence.
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("ImmutableWeakCaptures"),
+  .enableUpcomingFeature("InferIsolatedConformances"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+  name: "warren",
+  platforms: [.macOS(.v15)],
+  products: [
+    .library(name: "Warren", targets: ["Warren"]),
+    .library(name: "WarrenRabbitMQ", targets: ["WarrenRabbitMQ"]),
+    .executable(name: "warrenctl", targets: ["warrenctl"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
+    .package(url: "https://github.com/apple/swift-configuration", from: "1.0.0"),
+    .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.2.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CRabbitMQ", pkgConfig: "librabbitmq",
+      providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]),
+    .target(
+      name: "Warren",
+      dependencies: [
+        .product(name: "Instrumentation", package: "swift-distributed-tracing"), logging,
+      ],
+      swiftSettings: settings),
+    .target(
+      name: "WarrenRabbitMQ",
+      dependencies: [
+        "Warren", "CRabbitMQ", lifecycle, logging,
+        .product(name: "Configuration", package: "swift-configuration"),
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "Tracing", package: "swift-distributed-tracing"),
+      ],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "warrenctl", dependencies: ["WarrenRabbitMQ", arguments, lifecycle, logging], swiftSettings: settings),
+    .testTarget(name: "WarrenTests", dependencies: ["Warren"], swiftSettings: settings),
+    .testTarget(name: "WarrenRabbitMQTests", dependencies: ["WarrenRabbitMQ"], swiftSettings: settings),
+  ]
+)

@@ -1,0 +1,220 @@
+// What Swift cannot reach in librabbitmq's headers by itself: variadic functions, unions, and a few calls of
+// the operating system. Stateless: every function works on what it is given.
+#ifndef WARREN_CRABBITMQ_SHIM_H
+#define WARREN_CRABBITMQ_SHIM_H
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <sys/eventfd.h>
+#endif
+
+// From 0.12 on the headers live in a folder of their own and the old ones only warn.
+#if __has_include(<rabbitmq-c/amqp.h>)
+#include <rabbitmq-c/amqp.h>
+#include <rabbitmq-c/framing.h>
+#include <rabbitmq-c/tcp_socket.h>
+#else
+#include <amqp.h>
+#include <amqp_framing.h>
+#include <amqp_tcp_socket.h>
+#endif
+
+// MARK: Login (variadic in C)
+
+static inline amqp_rpc_reply_t warren_login_plain(
+    amqp_connection_state_t state, const char *vhost, int channel_max, int frame_max, int heartbeat,
+    const amqp_table_t *properties, const char *user, const char *password) {
+  return amqp_login_with_properties(state, vhost, channel_max, frame_max, heartbeat, properties,
+                                    AMQP_SASL_METHOD_PLAIN, user, password);
+}
+
+// MARK: Reading
+
+/// One frame, flattened: Swift sees no unions and no casts.
+typedef struct warren_frame {
+  uint8_t type;
+  uint16_t channel;
+  uint32_t method;        // method frames
+  void *decoded;          // method frames: the method's struct
+  uint64_t body_size;     // header frames
+  const uint8_t *bytes;   // header frames: the properties as they came; body frames: the fragment
+  size_t count;
+} warren_frame;
+
+/// Takes the next frame that has arrived, without ever waiting.
+/// Returns AMQP_STATUS_OK, AMQP_STATUS_TIMEOUT when there is none, or librabbitmq's error.
+static inline int warren_next_frame(amqp_connection_state_t state, warren_frame *out) {
+  amqp_frame_t frame;
+  struct timeval zero = {0, 0};
+  int status = amqp_simple_wait_frame_noblock(state, &frame, &zero);
+  if (status != AMQP_STATUS_OK) return status;
+  memset(out, 0, sizeof *out);
+  out->type = frame.frame_type;
+  out->channel = frame.channel;
+  switch (frame.frame_type) {
+    case AMQP_FRAME_METHOD:
+      out->method = frame.payload.method.id;
+      out->decoded = frame.payload.method.decoded;
+      break;
+    case AMQP_FRAME_HEADER:
+      out->body_size = frame.payload.properties.body_size;
+      out->bytes = (const uint8_t *)frame.payload.properties.raw.bytes;
+      out->count = frame.payload.properties.raw.len;
+      break;
+    case AMQP_FRAME_BODY:
+      out->bytes = (const uint8_t *)frame.payload.body_fragment.bytes;
+      out->count = frame.payload.body_fragment.len;
+      break;
+    default:
+      break;
+  }
+  return AMQP_STATUS_OK;
+}
+
+// MARK: Writing
+
+static inline void warren_put_u16(uint8_t *at, uint16_t v) {
+  at[0] = (uint8_t)(v >> 8);
+  at[1] = (uint8_t)v;
+}
+static inline void warren_put_u32(uint8_t *at, uint32_t v) {
+  warren_put_u16(at, (uint16_t)(v >> 16));
+  warren_put_u16(at + 2, (uint16_t)v);
+}
+static inline void warren_put_u64(uint8_t *at, uint64_t v) {
+  warren_put_u32(at, (uint32_t)(v >> 32));
+  warren_put_u32(at + 4, (uint32_t)v);
+}
+
+/// Writes one method frame; returns its size, or 0 when `capacity` is too small or a string is too long.
+static inline size_t warren_encode_method(uint8_t *out, size_t capacity, uint16_t channel, uint32_t method,
+                                          void *decoded) {
+  if (capacity < 12) return 0;
+  amqp_bytes_t arguments = {capacity - 12, out + 11};
+  int n = amqp_encode_method(method, decoded, arguments);
+  if (n < 0) return 0;
+  out[0] = AMQP_FRAME_METHOD;
+  warren_put_u16(out + 1, channel);
+  warren_put_u32(out + 3, 4 + (uint32_t)n);
+  warren_put_u32(out + 7, method);
+  out[11 + n] = AMQP_FRAME_END;
+  return 12 + (size_t)n;
+}
+
+/// Writes one content header frame of class `basic`; returns its size, or 0 when it does not fit.
+static inline size_t warren_encode_header(uint8_t *out, size_t capacity, uint16_t channel, uint64_t body_size,
+                                          amqp_basic_properties_t *properties) {
+  if (capacity < 20) return 0;
+  amqp_bytes_t encoded = {capacity - 20, out + 19};
+  int n = amqp_encode_properties(AMQP_BASIC_CLASS, properties, encoded);
+  if (n < 0) return 0;
+  out[0] = AMQP_FRAME_HEADER;
+  warren_put_u16(out + 1, channel);
+  warren_put_u32(out + 3, 12 + (uint32_t)n);
+  warren_put_u16(out + 7, AMQP_BASIC_CLASS);
+  warren_put_u16(out + 9, 0);
+  warren_put_u64(out + 11, body_size);
+  out[19 + n] = AMQP_FRAME_END;
+  return 20 + (size_t)n;
+}
+
+static inline ssize_t warren_send(int fd, const void *bytes, size_t count) {
+#if defined(MSG_NOSIGNAL)
+  return send(fd, bytes, count, MSG_NOSIGNAL);
+#else
+  return send(fd, bytes, count, 0);
+#endif
+}
+
+// MARK: Header tables (unions in C)
+
+static inline amqp_field_value_t warren_field_bytes(uint8_t kind, const void *bytes, size_t count) {
+  amqp_field_value_t v;
+  v.kind = kind;
+  v.value.bytes.len = count;
+  v.value.bytes.bytes = (void *)bytes;
+  return v;
+}
+static inline amqp_field_value_t warren_field_i64(uint8_t kind, int64_t n) {
+  amqp_field_value_t v;
+  v.kind = kind;
+  v.value.i64 = n;
+  return v;
+}
+static inline amqp_field_value_t warren_field_bool(bool b) {
+  amqp_field_value_t v;
+  v.kind = AMQP_FIELD_KIND_BOOLEAN;
+  v.value.boolean = b;
+  return v;
+}
+static inline amqp_field_value_t warren_field_f64(double d) {
+  amqp_field_value_t v;
+  v.kind = AMQP_FIELD_KIND_F64;
+  v.value.f64 = d;
+  return v;
+}
+static inline amqp_field_value_t warren_field_void(void) {
+  amqp_field_value_t v;
+  memset(&v, 0, sizeof v);
+  v.kind = AMQP_FIELD_KIND_VOID;
+  return v;
+}
+static inline amqp_field_value_t warren_field_table(amqp_table_entry_t *entries, int count) {
+  amqp_field_value_t v;
+  v.kind = AMQP_FIELD_KIND_TABLE;
+  v.value.table.num_entries = count;
+  v.value.table.entries = entries;
+  return v;
+}
+static inline amqp_field_value_t warren_field_array(amqp_field_value_t *values, int count) {
+  amqp_field_value_t v;
+  v.kind = AMQP_FIELD_KIND_ARRAY;
+  v.value.array.num_entries = count;
+  v.value.array.entries = values;
+  return v;
+}
+
+// MARK: The operating system
+
+/// Linux' eventfd on one descriptor; elsewhere a pipe. `fds[0]` is polled, `fds[1]` is written to.
+static inline int warren_wakeup_open(int fds[2]) {
+#if defined(__linux__)
+  int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  fds[0] = fd;
+  fds[1] = fd;
+  return fd < 0 ? -1 : 0;
+#else
+  return pipe(fds);
+#endif
+}
+static inline void warren_wakeup_signal(int fd) {
+  uint64_t one = 1;
+  ssize_t n;
+  do n = write(fd, &one, sizeof one);
+  while (n < 0 && errno == EINTR);
+}
+static inline void warren_wakeup_drain(int fd) {
+  uint8_t buffer[64];
+  ssize_t n;
+  do n = read(fd, buffer, sizeof buffer);
+  while (n < 0 && errno == EINTR);
+}
+
+static inline void warren_name_thread(const char *name) {
+#if defined(__linux__)
+  extern int pthread_setname_np(pthread_t, const char *);
+  pthread_setname_np(pthread_self(), name);
+#else
+  pthread_setname_np(name);
+#endif
+}
+
+#endif
