@@ -1,0 +1,77 @@
+#if canImport(FoundationEssentials)
+  public import FoundationEssentials
+#else
+  public import Foundation
+#endif
+
+/// Something that happened, as a value that other services can read.
+///
+/// ```swift
+/// struct UserCreated: Event {
+///   static let eventType: EventType = "user.created"
+///   var id: Int
+///   var name: String
+/// }
+/// ```
+///
+/// The body on the wire is the value's own JSON. For several related types in one Swift type see ``EventFamily``.
+public protocol Event: Codable, Sendable {
+  /// The name of the type on the wire. Stable: see ``EventType``.
+  static var eventType: EventType { get }
+  /// All types that values of this Swift type may have. One, unless it is an ``EventFamily``.
+  static var eventTypes: [EventType] { get }
+  /// How values become bytes. ``EventCoding/json`` unless you say otherwise.
+  static var coding: EventCoding<Self> { get }
+
+  /// The type and the body of this value.
+  /// - Throws: ``WarrenError`` with code ``WarrenError/Code/encodingFailed``.
+  func encoded() throws(WarrenError) -> (type: EventType, body: Data)
+  /// The value of type `type` with this body.
+  /// - Throws: ``WarrenError`` with code ``WarrenError/Code/decodingFailed``.
+  static func decoded(type: EventType, body: Data) throws(WarrenError) -> Self
+}
+
+extension Event {
+  public static var eventTypes: [EventType] { [eventType] }
+  public static var coding: EventCoding<Self> { .json }
+
+  public func encoded() throws(WarrenError) -> (type: EventType, body: Data) {
+    do {
+      return (Self.eventType, try Self.coding.encode(self))
+    } catch {
+      throw WarrenError(.encodingFailed, "\(Self.self) (\(Self.eventType)): \(explain(error))")
+    }
+  }
+
+  public static func decoded(type: EventType, body: Data) throws(WarrenError) -> Self {
+    do {
+      return try coding.decode(body)
+    } catch {
+      throw WarrenError(.decodingFailed, "\(type) is not a \(Self.self): \(explain(error))")
+    }
+  }
+}
+
+/// A coding error in one line, with the path to the place but never with the value found there: bodies may hold
+/// what must not reach logs and headers.
+func explain(_ error: any Error) -> String {
+  func path(_ keys: [any CodingKey]) -> String {
+    keys.isEmpty ? "the top level" : keys.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }.joined(separator: ".")
+  }
+  switch error {
+  case DecodingError.keyNotFound(let key, let context):
+    return "key \"\(key.stringValue)\" is missing at \(path(context.codingPath))"
+  case DecodingError.typeMismatch(let type, let context):
+    return "expected \(type) at \(path(context.codingPath))"
+  case DecodingError.valueNotFound(let type, let context):
+    return "null where \(type) is expected at \(path(context.codingPath))"
+  case DecodingError.dataCorrupted(let context):
+    return context.codingPath.isEmpty ? "not valid JSON" : "unusable value at \(path(context.codingPath))"
+  case EncodingError.invalidValue(_, let context):
+    return "a value at \(path(context.codingPath)) has no JSON form"
+  case let error as WarrenError:
+    return error.message
+  default:
+    return "\(error)"
+  }
+}

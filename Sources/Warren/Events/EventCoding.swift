@@ -1,0 +1,70 @@
+#if canImport(FoundationEssentials)
+  public import FoundationEssentials
+#else
+  public import Foundation
+#endif
+
+/// How the values of one event type become bytes and come back.
+///
+/// The default is ``json``. An event type of another system brings its own:
+///
+/// ```swift
+/// static let coding = EventCoding<Invoice>.json(encoder: snakeCaseEncoder, decoder: snakeCaseDecoder)
+/// ```
+public struct EventCoding<Value: Codable & Sendable>: Sendable {
+  /// Turns a value into a message body.
+  public var encode: @Sendable (Value) throws -> Data
+  /// Turns a message body into a value.
+  public var decode: @Sendable (Data) throws -> Value
+
+  /// A coding of your own. The two functions run on the tasks of callers, many at once.
+  public init(
+    encode: @escaping @Sendable (Value) throws -> Data, decode: @escaping @Sendable (Data) throws -> Value
+  ) {
+    self.encode = encode
+    self.decode = decode
+  }
+
+  /// Warren's JSON: keys sorted (so that equal events are equal bytes), dates as ISO 8601 in UTC with milliseconds,
+  /// data as base64, `/` not escaped, NaN and infinity refused. Fixed: it changes only with a major version.
+  public static var json: EventCoding {
+    EventCoding(encode: { try WarrenJSON.encoder.encode($0) }, decode: { try WarrenJSON.decode($0) })
+  }
+
+  /// JSON with coders of your own. They must not be changed afterwards.
+  public static func json(encoder: JSONEncoder, decoder: JSONDecoder) -> EventCoding {
+    EventCoding(encode: { try encoder.encode($0) }, decode: { try decoder.decode(Value.self, from: $0) })
+  }
+}
+
+/// The one pair of coders: configured once, then only read, so many tasks may use them at once.
+enum WarrenJSON {
+  static let encoder: JSONEncoder = {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    encoder.dataEncodingStrategy = .base64
+    encoder.dateEncodingStrategy = .custom { date, encoder in
+      var container = encoder.singleValueContainer()
+      try container.encode(date.rfc3339)
+    }
+    return encoder
+  }()
+
+  static let decoder: JSONDecoder = {
+    let decoder = JSONDecoder()
+    decoder.dataDecodingStrategy = .base64
+    decoder.dateDecodingStrategy = .custom { decoder in
+      let container = try decoder.singleValueContainer()
+      let text = try container.decode(String.self)
+      guard let date = Date(rfc3339: text) else {
+        throw DecodingError.dataCorruptedError(in: container, debugDescription: "not an ISO 8601 date: \(text)")
+      }
+      return date
+    }
+    return decoder
+  }()
+
+  static func decode<T: Decodable>(_ body: Data) throws -> T {
+    try decoder.decode(T.self, from: body)
+  }
+}

@@ -1,0 +1,62 @@
+/// One run of a handler: collects what it publishes and what it decides.
+///
+/// Bound to the handler's task and its child tasks, so a publisher can tell that it is called inside a handler.
+package final class HandlerScope: Sendable {
+  @TaskLocal package static var current: HandlerScope?
+
+  /// The delivery that is being handled.
+  package let delivery: Delivery
+  private let name: String
+
+  private struct State {
+    var collected: [CollectedEvent] = []
+    var decision: HandlerOutcome?
+    var isOpen = true
+  }
+  private let state = Lock(State())
+
+  init(delivery: Delivery, name: String) {
+    self.delivery = delivery
+    self.name = name
+  }
+
+  /// Takes an event; false when the handler has ended, and a task that outlived it publishes by itself.
+  ///
+  /// Without an id of the publisher's choice the event gets the derived one, so that handling again repeats it.
+  package func collect(_ event: EncodedEvent, hasChosenID: Bool, for publisher: any EncodedPublisher) -> EventID? {
+    let cause = delivery.metadata
+    return state.withLock { state in
+      guard state.isOpen else { return nil }
+      var event = event
+      if !hasChosenID, let id = cause.id {
+        event.metadata.id = .derived(from: id, handler: name, ordinal: state.collected.count)
+      }
+      state.collected.append(CollectedEvent(event: event, publisher: publisher))
+      return event.metadata.id
+    }
+  }
+
+  func decide(_ outcome: HandlerOutcome) {
+    state.withLock { $0.decision = outcome }
+  }
+
+  /// Runs a handler's body: a decision it made stands above its return or throw; only success lets its publishes go.
+  static func run(
+    _ delivery: Delivery, name: String, _ body: (HandlerContext) async throws -> Void
+  ) async -> HandlerResult {
+    let scope = HandlerScope(delivery: delivery, name: name)
+    var outcome = HandlerOutcome.handled
+    do {
+      try await $current.withValue(scope) { try await body(HandlerContext(delivery: delivery, scope: scope)) }
+    } catch {
+      outcome = .failed(error)
+    }
+    let (decision, collected) = scope.state.withLock { state in
+      state.isOpen = false
+      return (state.decision, state.collected)
+    }
+    if let decision { return HandlerResult(decision) }
+    if case .handled = outcome { return HandlerResult(.handled, collected: collected) }
+    return HandlerResult(outcome)
+  }
+}

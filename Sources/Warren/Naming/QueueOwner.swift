@@ -1,0 +1,22 @@
+/// Who owns a queue: a service, or one named subscription of it.
+///
+/// A named subscription is a second, independent reader of the same events inside one service. Its queues carry
+/// `<service>_<subscription>` where the service's own carry `<service>`; neither part may contain `_`.
+public struct QueueOwner: Hashable, Sendable, CustomStringConvertible {
+  /// The service.
+  public let service: ServiceName
+  /// The name of the subscription, if it is not the service's own.
+  public let subscription: String?
+
+  /// - Throws: ``WarrenError`` with code ``WarrenError/Code/invalidName``.
+  public init(service: ServiceName, subscription: String? = nil) throws(WarrenError) {
+    try service.validate()
+    if let subscription, let problem = NameRules.problem(withOwner: subscription) {
+      throw WarrenError(.invalidName, "subscription name \"\(subscription)\" \(problem)")
+    }
+    self.service = service
+    self.subscription = subscription
+  }
+
+  public var description: String { subscription.map { "\(service.name)_\($0)" } ?? service.name }
+}

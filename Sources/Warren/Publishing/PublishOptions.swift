@@ -1,0 +1,52 @@
+#if canImport(FoundationEssentials)
+  public import FoundationEssentials
+#else
+  public import Foundation
+#endif
+
+/// What one publish may say beyond the event itself.
+public struct PublishOptions: Sendable {
+  /// An id of your own; nil makes a new one. Publishing the same event again with the same id lets consumers see that
+  /// it is a repeat.
+  public var id: EventID?
+  /// The ordering key.
+  public var key: String?
+  /// CloudEvents' `subject`.
+  public var subject: String?
+  /// The routing key on the type's topic exchange; nil means the event type. At most 255 bytes.
+  public var routingKey: String?
+  /// How long the event may wait in a queue before it expires, to the millisecond; nil means without end.
+  public var expiry: Duration?
+  /// The correlation id; nil takes the one of the event that is being handled, or none.
+  public var correlationID: String?
+  /// Further headers. Keys have 1 to 255 bytes; those that begin with `warren-`, `cloudEvents:` or `x-` are reserved.
+  public var headers: [String: HeaderValue]
+  /// When it happened; nil means now.
+  public var time: Date?
+
+  /// Makes options; everything has a default.
+  public init(
+    id: EventID? = nil, key: String? = nil, subject: String? = nil, routingKey: String? = nil,
+    expiry: Duration? = nil, correlationID: String? = nil, headers: [String: HeaderValue] = [:], time: Date? = nil
+  ) {
+    self.id = id
+    self.key = key
+    self.subject = subject
+    self.routingKey = routingKey
+    self.expiry = expiry
+    self.correlationID = correlationID
+    self.headers = headers
+    self.time = time
+  }
+
+  /// Why these options cannot be used.
+  /// - Throws: ``WarrenError`` with code ``WarrenError/Code/invalidMetadata``.
+  package func validate() throws(WarrenError) {
+    for key in headers.keys where ["warren-", "cloudEvents:", "x-"].contains(where: key.hasPrefix) {
+      throw WarrenError(.invalidMetadata, "the header \"\(key)\" is reserved: choose a name without this prefix")
+    }
+    if let expiry, expiry < .zero {
+      throw WarrenError(.invalidMetadata, "expiry is \(expiry): it must not be negative")
+    }
+  }
+}
