@@ -1,0 +1,84 @@
+import DequeModule
+package import Warren
+
+/// The outcomes of many publishes, and a bound on how many of them are under way.
+package final class PublishBatch: Sendable {
+  private struct State {
+    var outcomes = Deque<PublishOutcome?>()
+    /// The index of the first outcome that was not drained yet.
+    var first = 0
+    var open: [Int: PublishOperation] = [:]
+    var pending = 0
+    var waiter: (limit: Int, continuation: CheckedContinuation<Void, Never>)?
+    var isCancelled = false
+  }
+  private let state = Lock(State())
+
+  package init() {}
+
+  /// Reserves the next place, in order.
+  package func reserve() -> Int {
+    state.withLock { state in
+      state.outcomes.append(nil)
+      state.pending += 1
+      return state.first + state.outcomes.count - 1
+    }
+  }
+
+  package func settled(_ index: Int, _ outcome: PublishOutcome) {
+    let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
+      guard index >= state.first, state.outcomes[index - state.first] == nil else { return nil }
+      state.outcomes[index - state.first] = outcome
+      state.open[index] = nil
+      state.pending -= 1
+      guard let waiter = state.waiter, state.pending <= waiter.limit else { return nil }
+      state.waiter = nil
+      return waiter.continuation
+    }
+    waiter?.resume()
+  }
+
+  /// Remembers operations so that cancelling the caller reaches them. To be called before they are submitted.
+  package func track(_ operations: [(index: Int, operation: PublishOperation)]) {
+    let isCancelled = state.withLock { state in
+      for (index, operation) in operations where index >= state.first && state.outcomes[index - state.first] == nil {
+        state.open[index] = operation
+      }
+      return state.isCancelled
+    }
+    if isCancelled { for (_, operation) in operations { operation.abandon(because: "the task was cancelled") } }
+  }
+
+  /// Returns when at most `limit` are under way. One caller at a time.
+  package func wait(untilPending limit: Int) async {
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let ready = state.withLock { state in
+          guard state.pending > limit else { return true }
+          state.waiter = (limit, continuation)
+          return false
+        }
+        if ready { continuation.resume() }
+      }
+    } onCancel: {
+      let open = state.withLock { state in
+        state.isCancelled = true
+        return Array(state.open.values)
+      }
+      for operation in open { operation.abandon(because: "the task was cancelled") }
+    }
+  }
+
+  /// The outcomes that are known and have none before them that is not; each is given once.
+  package func drain() -> [PublishOutcome] {
+    state.withLock { state in
+      var known: [PublishOutcome] = []
+      while let first = state.outcomes.first, let outcome = first {
+        known.append(outcome)
+        state.outcomes.removeFirst()
+        state.first += 1
+      }
+      return known
+    }
+  }
+}

@@ -1,0 +1,100 @@
+package import Warren
+
+#if canImport(FoundationEssentials)
+  package import FoundationEssentials
+#else
+  package import Foundation
+#endif
+
+/// One event on its way to the broker: written or not, settled once by whoever comes first: the confirm, the deadline, the
+/// caller's cancellation, or the end of the connection.
+package final class PublishOperation: TimerEntry, @unchecked Sendable {
+  package let exchange: String
+  package let head: PublishHead
+  package let body: Data
+  private let timeout: Duration
+  private let completion: Completion
+
+  package enum Completion {
+    case awaited
+    case batch(PublishBatch, index: Int)
+  }
+
+  private struct State {
+    var isWritten = false
+    var outcome: PublishOutcome?
+    var waiter: CheckedContinuation<PublishOutcome, Never>?
+  }
+  private let state = Lock(State())
+
+  package init(_ request: PublishRequest, timeout: Duration, completion: Completion) {
+    exchange = request.exchange
+    head = request.head
+    body = request.body
+    self.timeout = timeout
+    self.completion = completion
+    super.init()
+    Timers.shared.schedule(self, after: timeout)
+  }
+
+  /// What it counts for in the window.
+  package var size: Int { head.bytes.count + body.count }
+
+  /// The engine is about to write it (again). False when nobody waits for it any more: it must not be written.
+  package func claim() -> Bool {
+    state.withLock { state in
+      guard state.outcome == nil else { return false }
+      state.isWritten = true
+      return true
+    }
+  }
+
+  package func settle(_ outcome: PublishOutcome) {
+    settle { _ in outcome }
+  }
+
+  private func settle(_ outcome: (_ isWritten: Bool) -> PublishOutcome) {
+    let settled = state.withLock { state -> (PublishOutcome, CheckedContinuation<PublishOutcome, Never>?)? in
+      guard state.outcome == nil else { return nil }
+      let outcome = outcome(state.isWritten)
+      state.outcome = outcome
+      defer { state.waiter = nil }
+      return (outcome, state.waiter)
+    }
+    guard let (outcome, waiter) = settled else { return }
+    cancel()
+    switch completion {
+    case .awaited: waiter?.resume(returning: outcome)
+    case .batch(let batch, let index): batch.settled(index, outcome)
+    }
+  }
+
+  /// The deadline has passed.
+  package override func fire() {
+    settle { isWritten in
+      isWritten
+        ? .unknown("written, but not confirmed within \(timeout): the broker may be busy, blocked or unreachable")
+        : .notPublished("not written within \(timeout): the connection is blocked, not open or too slow")
+    }
+  }
+
+  /// The connection has ended, or the caller has.
+  package func abandon(because reason: String) {
+    settle { $0 ? .unknown("written, but not confirmed: \(reason)") : .notPublished("not written: \(reason)") }
+  }
+
+  /// Waits for the outcome of an operation made with `.awaited`.
+  package func outcome() async -> PublishOutcome {
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let early = state.withLock { state -> PublishOutcome? in
+          if state.outcome == nil { state.waiter = continuation }
+          return state.outcome
+        }
+        if let early { continuation.resume(returning: early) }
+      }
+    } onCancel: {
+      abandon(because: "the task was cancelled")
+    }
+  }
+}

@@ -1,0 +1,55 @@
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+import Warren
+
+/// The copy of a message that goes to a service's dead letters: the same body, id and properties, and in headers where it
+/// came from and why it is there.
+struct DeadLetterCopy {
+  /// The most bytes of an error's text in a header.
+  static let longestError = 512
+
+  /// Nil when the original's properties cannot be read, or leave no room for the reason: the broker must move such a
+  /// message itself, because a copy would lose some of it.
+  static func request(
+    of message: IncomingMessage, from queue: String, to deadLetters: String, reason: DeadLetterReason, now: Date
+  ) -> PublishRequest? {
+    guard !message.isOversized, var properties = try? MessageProperties(reading: message.properties) else { return nil }
+    properties.headers = properties.headers.filter { !Headers.isBrokers($0.key) && $0.key != Headers.sequence }
+    func setOnce(_ name: String, _ value: HeaderValue) {
+      if properties.headers[name] == nil { properties.headers[name] = value }
+    }
+    setOnce(Headers.originExchange, .string(message.exchange))
+    setOnce(Headers.originRoutingKey, .string(message.routingKey))
+    setOnce(Headers.firstFailure, .string(now.rfc3339))
+    properties.headers[Headers.originQueue] = .string(queue)
+    properties.headers[Headers.lastFailure] = .string(now.rfc3339)
+    properties.headers[Headers.deadCause] = .string(reason.cause)
+    properties.headers[Headers.lastError] = .string(reason.text.cut(toBytes: longestError))
+    // The broker refuses a publish in another user's name, and an expired dead letter would be gone.
+    if let user = properties.userID {
+      properties.headers[Headers.originUser] = .string(user)
+      properties.userID = nil
+    }
+    properties.expiration = nil
+    properties.deliveryMode = 2
+    if properties.type == nil, let type = EntityNames.type(ofExchange: message.exchange) { properties.type = type.name }
+    guard
+      let head = try? PublishHead(
+        exchange: "", routingKey: deadLetters, properties: properties, bodySize: message.body.count)
+    else { return nil }
+    return PublishRequest(exchange: "", head: head, body: message.body)
+  }
+}
+
+extension String {
+  /// At most so many bytes of UTF-8, cut between characters.
+  func cut(toBytes limit: Int) -> String {
+    guard utf8.count > limit else { return self }
+    var end = utf8.index(utf8.startIndex, offsetBy: limit - 3)
+    while end > startIndex, end.samePosition(in: self) == nil { end = utf8.index(before: end) }
+    return self[..<end] + "…"
+  }
+}

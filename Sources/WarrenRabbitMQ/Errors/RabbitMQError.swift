@@ -1,0 +1,60 @@
+/// The broker could not be reached, refused something, or a connection to it ended.
+public struct RabbitMQError: Error, Sendable, CustomStringConvertible {
+  /// The kinds of ``RabbitMQError``.
+  public struct Code: Hashable, Sendable, CustomStringConvertible {
+    private let name: String
+    private init(_ name: String) { self.name = name }
+    public var description: String { name }
+
+    /// A broker URL cannot be read; the message names the part that is wrong.
+    public static let invalidURL = Code("invalidURL")
+    /// A setting is not allowed; the message names the field and what is allowed.
+    public static let invalidConfiguration = Code("invalidConfiguration")
+    /// No connection could be made: nobody listens, the name does not resolve, or what answers is no broker.
+    public static let connectFailed = Code("connectFailed")
+    /// The broker refuses user and password.
+    public static let loginRefused = Code("loginRefused")
+    /// The virtual host does not exist, or the user has no rights there.
+    public static let vhostRefused = Code("vhostRefused")
+    /// An open connection broke, or the broker closed it.
+    public static let connectionLost = Code("connectionLost")
+    /// There is no connection: it was closed from our side, or `run()` is not running.
+    public static let connectionClosed = Code("connectionClosed")
+    /// The channel is closed.
+    public static let channelClosed = Code("channelClosed")
+    /// The user lacks a permission (AMQP 403).
+    public static let accessRefused = Code("accessRefused")
+    /// An exchange or a queue does not exist (AMQP 404).
+    public static let notFound = Code("notFound")
+    /// A queue belongs exclusively to another connection (AMQP 405).
+    public static let resourceLocked = Code("resourceLocked")
+    /// An exchange or a queue exists with other settings (AMQP 406).
+    public static let topologyMismatch = Code("topologyMismatch")
+    /// The broker has ended a consumer: its queue was deleted, or its node went down.
+    public static let consumerCancelled = Code("consumerCancelled")
+    /// No answer came in time.
+    public static let timedOut = Code("timedOut")
+    /// The calling task was cancelled.
+    public static let cancelled = Code("cancelled")
+    /// What came over the connection is not AMQP 0-9-1.
+    public static let protocolViolation = Code("protocolViolation")
+  }
+
+  /// What kind of error this is.
+  public let code: Code
+  /// What happened and what to do about it. Never holds a password.
+  public let message: String
+  /// True when the same call may succeed later without any change.
+  public let isRetryable: Bool
+  /// The broker's reply code (AMQP 0-9-1 §1.1, constants), where it gave one.
+  public let replyCode: Int?
+
+  package init(_ code: Code, _ message: String, isRetryable: Bool = false, replyCode: Int? = nil) {
+    self.code = code
+    self.message = message
+    self.isRetryable = isRetryable
+    self.replyCode = replyCode
+  }
+
+  public var description: String { "\(code): \(message)" }
+}

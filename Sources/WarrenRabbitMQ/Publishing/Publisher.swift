@@ -1,0 +1,247 @@
+public import Warren
+
+/// Publishes typed events: each to the exchange of its type, and each call returns when the broker has confirmed it.
+///
+/// ```swift
+/// let publisher = Publisher(rabbit, source: "accounts")
+/// try await publisher.publish(UserCreated(id: 1, name: "John Doe"))
+/// ```
+///
+/// Many calls may be under way at once: they share one channel and one window of unconfirmed events
+/// (``RabbitMQConfiguration/Publishing``), and wait their turn when it is full. Order is kept between calls that are
+/// awaited one after the other, and inside ``publish(contentsOf:options:)``. Inside a handler a publish is collected: it
+/// leaves when the handler has succeeded, with an id that is the same when the handler runs again.
+///
+/// An event is confirmed once, at least once on the wire: when an error says ``PublishError/mayHaveBeenPublished``, publish
+/// again with the same id.
+public actor Publisher: EncodedPublisher {
+  /// What a publisher does beyond the defaults.
+  public struct Options: Sendable {
+    /// What becomes of an event for which no queue is bound.
+    public var unroutable = UnroutablePolicy.fail
+    /// What runs around every publish, the first one outermost, after the event was encoded. Not run for events that
+    /// another part of Warren has recorded or collected before.
+    public var middleware: [Middleware<EncodedEvent>] = []
+
+    /// The defaults.
+    public init() {}
+  }
+
+  private nonisolated let rabbit: RabbitMQ
+  private nonisolated let source: ServiceName
+  private nonisolated let options: Options
+  private nonisolated let observer = PublishObserver()
+  private nonisolated let known = Lock<Set<EventType>>([])
+
+  /// - Parameters:
+  ///   - rabbit: the broker. Its `run()` must be running for a publish to succeed.
+  ///   - source: the service that the events come from: AMQP's `app-id` and CloudEvents' `source`.
+  ///   - options: what differs from the defaults.
+  public init(_ rabbit: RabbitMQ, source: ServiceName, options: Options = .init()) {
+    self.rabbit = rabbit
+    self.source = source
+    self.options = options
+  }
+
+  /// Publishes one event and returns when the broker has confirmed it in every queue that it was routed to.
+  ///
+  /// Ends by the deadline ``RabbitMQConfiguration/Publishing/timeout`` at the latest, and early when the task is cancelled.
+  /// - Throws: ``PublishError``, which says whether the event may have been published; `WarrenError` when the event, its type
+  ///   or an option cannot be put on the wire; what a middleware throws.
+  @discardableResult
+  public nonisolated func publish<E: Event>(_ event: E, options: PublishOptions = .init()) async throws -> Receipt {
+    let encoded = try encode(event, options)
+    if let id = HandlerScope.current?.collect(encoded, hasChosenID: options.id != nil, for: self) { return .collected(id) }
+    return try await observer.publishing(encoded) { encoded in
+      let last = Lock(encoded.metadata)
+      try await self.options.middleware.run(encoded) { encoded in
+        last.withLock { $0 = encoded.metadata }
+        let outcome = await self.send(encoded)
+        if let error = PublishError(outcome, of: encoded.metadata) { throw error }
+      }
+      return .confirmed(last.withLock { $0.id } ?? EventID())
+    }
+  }
+
+  /// Publishes events in order, many at once on the wire, and returns one receipt each, in the same order, when all are
+  /// confirmed.
+  ///
+  /// An event that fails does not stop those behind it.
+  /// - Parameters:
+  ///   - events: the events. The sequence is read as the window has room, so it may be long.
+  ///   - options: what is to be said about each one.
+  /// - Throws: ``BatchPublishError`` with an outcome for each event when one or more were not confirmed; `WarrenError` for the
+  ///   first event that cannot be put on the wire: those before it are published, those behind it are not.
+  @discardableResult
+  public nonisolated func publish<E: Event>(
+    contentsOf events: some Sequence<E>, options: (E) -> PublishOptions = { _ in .init() }
+  ) async throws -> [Receipt] {
+    let scope = HandlerScope.current
+    var receipts: [Receipt] = []
+    let batch = PublishRun(publisher: self)
+    var failure: (any Error)?
+    var metadata: [EventMetadata] = []
+    for event in events {
+      do {
+        let eventOptions = options(event)
+        var encoded = try encode(event, eventOptions)
+        if let id = scope?.collect(encoded, hasChosenID: eventOptions.id != nil, for: self) {
+          receipts.append(.collected(id))
+          continue
+        }
+        encoded = try await throughMiddleware(encoded)
+        metadata.append(encoded.metadata)
+        await batch.add(encoded)
+      } catch {
+        failure = error
+        break
+      }
+    }
+    let outcomes = await batch.finish()
+    for outcome in outcomes { observer.count(outcome) }
+    if let failure { throw failure }
+    let first = zip(outcomes, metadata).lazy.compactMap { PublishError($0, of: $1) }.first
+    if let first { throw BatchPublishError(outcomes: outcomes, first: first) }
+    return receipts + metadata.map { .confirmed($0.id ?? EventID()) }
+  }
+
+  /// Publishes events that are encoded already, in order, with one outcome each. Part of ``EncodedPublisher``: for relays
+  /// and tools; goes around the middleware and is never collected.
+  public nonisolated func publish(encoded events: [EncodedEvent]) async -> [PublishOutcome] {
+    let batch = PublishRun(publisher: self)
+    for event in events { await batch.add(event) }
+    let outcomes = await batch.finish()
+    for outcome in outcomes { observer.count(outcome) }
+    return outcomes
+  }
+
+  /// Middleware may change an event of a batch or refuse it, but cannot wait for its outcome: that is what makes it a batch.
+  private nonisolated func throughMiddleware(_ event: EncodedEvent) async throws -> EncodedEvent {
+    guard !options.middleware.isEmpty else { return event }
+    let last = Lock<EncodedEvent?>(nil)
+    try await options.middleware.run(event) { event in last.withLock { $0 = event } }
+    guard let event = last.withLock({ $0 }) else {
+      throw WarrenError(.invalidMetadata, "a middleware stopped the publish of \(event.metadata.type) without an error")
+    }
+    return event
+  }
+
+  // MARK: Encoding
+
+  private nonisolated func encode<E: Event>(_ event: E, _ options: PublishOptions) throws(WarrenError) -> EncodedEvent {
+    try options.validate()
+    let (type, body) = try event.encoded()
+    if !known.withLock({ $0.contains(type) }) { try type.validate() }
+    let cause = HandlerScope.current?.delivery.metadata
+    var metadata = EventMetadata(type: type, source: source.name)
+    if let id = options.id { metadata.id = id }
+    if let time = options.time { metadata.time = time }
+    metadata.key = options.key
+    metadata.subject = options.subject
+    metadata.headers = options.headers
+    metadata.correlationID = options.correlationID ?? cause?.correlationID ?? cause?.id?.text
+    metadata.causationID = cause?.id?.text
+    metadata.trace = TraceContext.current()
+    return EncodedEvent(
+      metadata: metadata, body: body, routingKey: options.routingKey, expiry: options.expiry, hasOwnID: options.id == nil)
+  }
+
+  /// The frames of an event, or why it cannot be sent.
+  fileprivate nonisolated func prepare(_ event: EncodedEvent) async -> Result<PublishRequest, Refusal> {
+    let type = event.metadata.type
+    let limit = rabbit.configuration.publishing.maximumBodySize
+    guard event.body.count <= limit else {
+      return .failure(.init(.refused("the body has \(event.body.count) bytes; publishing.maximumBodySize is \(limit)")))
+    }
+    let exchange = EntityNames.exchange(of: type)
+    do throws(WarrenError) {
+      if !known.withLock({ $0.contains(type) }) {
+        try type.validate()
+        if let problem = await declare(type) { return .failure(.init(problem)) }
+      }
+      let head = try PublishHead(
+        exchange: exchange, routingKey: event.routingKey ?? type.name, properties: MessageProperties(event),
+        bodySize: event.body.count)
+      return .success(PublishRequest(exchange: exchange, head: head, body: event.body))
+    } catch {
+      return .failure(.init(.refused(error.message)))
+    }
+  }
+
+  private func declare(_ type: EventType) async -> PublishOutcome? {
+    do throws(RabbitMQError) {
+      try await rabbit.topology.ensure([.exchange(of: type)])
+      known.withLock { _ = $0.insert(type) }
+      return nil
+    } catch {
+      return error.isRetryable ? .notPublished(error.message) : .refused(error.message)
+    }
+  }
+
+  // MARK: Sending
+
+  private nonisolated func send(_ event: EncodedEvent) async -> PublishOutcome {
+    rabbit.events.count(1)
+    defer { rabbit.events.count(-1) }
+    switch await prepare(event) {
+    case .failure(let refusal): return refusal.outcome
+    case .success(let request):
+      let outcome = await rabbit.events.publish(request)
+      return await judge(outcome, of: event.metadata.type)
+    }
+  }
+
+  /// What the broker's verdict means for this publisher.
+  fileprivate nonisolated func judge(_ outcome: PublishOutcome, of type: EventType) async -> PublishOutcome {
+    switch outcome {
+    case .unroutable where options.unroutable == .accept: return .confirmed
+    case .refused:
+      // The exchange may have been deleted: the next publish declares it again.
+      known.withLock { _ = $0.remove(type) }
+      await rabbit.topology.forget([.exchange(of: type)])
+      return outcome
+    case .confirmed, .unroutable, .congested, .notPublished, .unknown: return outcome
+    }
+  }
+
+  fileprivate struct Refusal: Error {
+    var outcome: PublishOutcome
+    init(_ outcome: PublishOutcome) { self.outcome = outcome }
+  }
+
+  /// One pass over many events: written in order, as many at once as the window allows.
+  fileprivate final class PublishRun {
+    /// So many are handed over at once: enough that the connection thread is not woken for each.
+    private static let chunk = 64
+    private let publisher: Publisher
+    private let stream: PublishStream
+    private var types: [EventType] = []
+
+    init(publisher: Publisher) {
+      self.publisher = publisher
+      stream = PublishStream(channel: publisher.rabbit.events, chunk: Self.chunk)
+    }
+
+    func add(_ event: EncodedEvent) async {
+      types.append(event.metadata.type)
+      switch await publisher.prepare(event) {
+      case .failure(let refusal): stream.add(settled: refusal.outcome)
+      case .success(let request): await stream.add(request)
+      }
+    }
+
+    func finish() async -> [PublishOutcome] {
+      var outcomes = await stream.finish()
+      for (i, type) in types.enumerated() { outcomes[i] = await publisher.judge(outcomes[i], of: type) }
+      return outcomes
+    }
+  }
+}
+
+/// What a publisher without a log does with an event for which no queue is bound.
+public enum UnroutablePolicy: String, Sendable, CaseIterable {
+  /// Throws ``PublishError`` with code `unroutable`: nobody would ever receive it.
+  case fail
+  /// Counts it as confirmed: nobody listens, and that is fine.
+  case accept
+}

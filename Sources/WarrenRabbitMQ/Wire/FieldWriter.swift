@@ -1,0 +1,112 @@
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+import Warren
+
+/// Writes AMQP's primitive values (0-9-1 §4.2.5, with RabbitMQ's list of field types) behind each other.
+///
+/// Tables go through here rather than through librabbitmq's encoder, because that one wants a tree of C structs first:
+/// it costs an allocation for every string of every event.
+struct FieldWriter {
+  private(set) var bytes: [UInt8]
+
+  init(capacity: Int) {
+    bytes = []
+    bytes.reserveCapacity(capacity)
+  }
+
+  mutating func u8(_ value: UInt8) { bytes.append(value) }
+
+  mutating func u16(_ value: UInt16) {
+    bytes.append(UInt8(truncatingIfNeeded: value >> 8))
+    bytes.append(UInt8(truncatingIfNeeded: value))
+  }
+
+  mutating func u32(_ value: UInt32) {
+    u16(UInt16(truncatingIfNeeded: value >> 16))
+    u16(UInt16(truncatingIfNeeded: value))
+  }
+
+  mutating func u64(_ value: UInt64) {
+    u32(UInt32(truncatingIfNeeded: value >> 32))
+    u32(UInt32(truncatingIfNeeded: value))
+  }
+
+  mutating func raw(_ source: some Sequence<UInt8>) { bytes.append(contentsOf: source) }
+
+  /// At most 255 bytes: the caller has checked.
+  mutating func shortString(_ text: String) {
+    let utf8 = text.utf8
+    bytes.append(UInt8(truncatingIfNeeded: utf8.count))
+    bytes.append(contentsOf: utf8)
+  }
+
+  mutating func longString(_ text: String) {
+    let utf8 = text.utf8
+    u32(UInt32(truncatingIfNeeded: utf8.count))
+    bytes.append(contentsOf: utf8)
+  }
+
+  /// Leaves room for a 32-bit length, writes what `body` writes, and fills the length in.
+  mutating func counted(_ body: (inout FieldWriter) -> Void) {
+    let at = bytes.count
+    u32(0)
+    body(&self)
+    patch(UInt32(truncatingIfNeeded: bytes.count - at - 4), at: at)
+  }
+
+  mutating func patch(_ value: UInt32, at: Int) {
+    for i in 0..<4 { bytes[at + i] = UInt8(truncatingIfNeeded: value >> UInt32(24 - 8 * i)) }
+  }
+
+  mutating func field(_ value: HeaderValue) {
+    switch value {
+    case .string(let text):
+      u8(UInt8(ascii: "S"))
+      longString(text)
+    case .int(let number):
+      u8(UInt8(ascii: "l"))
+      u64(UInt64(bitPattern: number))
+    case .double(let number):
+      u8(UInt8(ascii: "d"))
+      u64(number.bitPattern)
+    case .bool(let flag):
+      u8(UInt8(ascii: "t"))
+      u8(flag ? 1 : 0)
+    case .bytes(let raw):
+      u8(UInt8(ascii: "x"))
+      u32(UInt32(truncatingIfNeeded: raw.count))
+      self.raw(raw)
+    case .timestamp(let date):
+      u8(UInt8(ascii: "T"))
+      u64(UInt64(bitPattern: date.milliseconds.floorDivided(by: 1000)))
+    case .array(let values):
+      u8(UInt8(ascii: "A"))
+      counted { writer in for value in values { writer.field(value) } }
+    case .table(let entries):
+      u8(UInt8(ascii: "F"))
+      counted { $0.entries(entries) }
+    case .null:
+      u8(UInt8(ascii: "V"))
+    }
+  }
+
+  mutating func entry(_ key: String, _ value: HeaderValue) {
+    shortString(key)
+    field(value)
+  }
+
+  /// By key, so that equal tables are equal bytes.
+  mutating func entries(_ entries: [String: HeaderValue]) {
+    for (key, value) in entries.sorted(by: { $0.key < $1.key }) { entry(key, value) }
+  }
+}
+
+extension Int64 {
+  fileprivate func floorDivided(by divisor: Int64) -> Int64 {
+    let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
+    return remainder < 0 ? quotient - 1 : quotient
+  }
+}

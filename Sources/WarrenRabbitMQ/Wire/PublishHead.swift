@@ -1,0 +1,83 @@
+import Warren
+
+/// The frames of a publish that come before its body: the method `basic.publish` and the content header
+/// (AMQP 0-9-1 §4.2.3), written on the caller's task. Only the channel and the delivery tag are left open.
+package struct PublishHead: Sendable {
+  package let bytes: [UInt8]
+  let headerFrameOffset: Int
+  let sequenceOffset: Int
+
+  /// The most bytes that properties may have. They must fit into one frame, which brokers allow to be no larger than
+  /// 128 KiB by default; the connection checks against what was really agreed on.
+  static let largestHeader = 64 << 10
+
+  /// The size of the header frame as it counts against the largest frame.
+  var headerFrameSize: Int { bytes.count - headerFrameOffset }
+
+  /// - Throws: ``WarrenError`` with code ``WarrenError/Code/invalidMetadata``: a short string of more than 255 bytes or
+  ///   properties that are too large would break the connection, not the call.
+  init(exchange: String, routingKey: String, properties: MessageProperties, bodySize: Int) throws(WarrenError) {
+    for (name, value) in properties.shortStrings + [("routing key", routingKey), ("exchange", exchange)] {
+      if let value, value.utf8.count > 255 {
+        throw WarrenError(.invalidMetadata, "the \(name) has \(value.utf8.count) bytes; AMQP allows 255")
+      }
+    }
+    try Self.checkKeys(properties.headers, depth: 0)
+
+    var writer = FieldWriter(capacity: 512)
+    writer.u8(1)
+    writer.u16(0)
+    let methodSize = 4 + 2 + 1 + exchange.utf8.count + 1 + routingKey.utf8.count + 1
+    writer.u32(UInt32(methodSize))
+    writer.u32(60 << 16 | 40)
+    writer.u16(0)
+    writer.shortString(exchange)
+    writer.shortString(routingKey)
+    // Always mandatory: an event that reaches no queue comes back.
+    writer.u8(1)
+    writer.u8(0xce)
+
+    headerFrameOffset = writer.bytes.count
+    writer.u8(2)
+    writer.u16(0)
+    let sizeAt = writer.bytes.count
+    writer.u32(0)
+    writer.u16(60)
+    writer.u16(0)
+    writer.u64(UInt64(bodySize))
+    sequenceOffset = properties.write(to: &writer)
+    writer.patch(UInt32(writer.bytes.count - sizeAt - 4), at: sizeAt)
+    writer.u8(0xce)
+    bytes = writer.bytes
+    if headerFrameSize > Self.largestHeader {
+      throw WarrenError(
+        .invalidMetadata, "the headers and properties have \(headerFrameSize) bytes; allowed are \(Self.largestHeader)")
+    }
+  }
+
+  private static func checkKeys(_ table: [String: HeaderValue], depth: Int) throws(WarrenError) {
+    for (key, value) in table {
+      guard (1...255).contains(key.utf8.count) else {
+        throw WarrenError(.invalidMetadata, "a header's key has \(key.utf8.count) bytes; allowed are 1 to 255")
+      }
+      try check(value, of: key, depth: depth)
+    }
+  }
+
+  private static func check(_ value: HeaderValue, of key: String, depth: Int) throws(WarrenError) {
+    guard depth + 1 < FieldReader.deepest else {
+      throw WarrenError(.invalidMetadata, "the header \"\(key)\" is nested more than \(FieldReader.deepest) deep")
+    }
+    switch value {
+    case .table(let inner): try checkKeys(inner, depth: depth + 1)
+    case .array(let values): for value in values { try check(value, of: key, depth: depth + 1) }
+    case .string, .int, .double, .bool, .bytes, .timestamp, .null: break
+    }
+  }
+
+  /// The delivery tag in the properties of a returned message.
+  static func sequence(in properties: [UInt8]) -> UInt64? {
+    guard let properties = try? MessageProperties(reading: properties) else { return nil }
+    return properties.headers[Headers.sequence]?.int.map { UInt64(bitPattern: $0) }
+  }
+}
