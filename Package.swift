@@ -14,6 +14,7 @@ let settings: [SwiftSetting] = [
 
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -54,8 +55,14 @@ let package = Package(
       ],
       swiftSettings: settings),
     .executableTarget(
-      name: "warrenctl", dependencies: ["WarrenRabbitMQ", arguments, lifecycle, logging], swiftSettings: settings),
+      name: "warrenctl", dependencies: ["WarrenRabbitMQ", arguments, lifecycle, logging, signals], swiftSettings: settings),
     .testTarget(name: "WarrenTests", dependencies: ["Warren"], swiftSettings: settings),
-    .testTarget(name: "WarrenRabbitMQTests", dependencies: ["WarrenRabbitMQ"], swiftSettings: settings),
+    .target(
+      name: "BrokerFixture", dependencies: ["WarrenRabbitMQ"], path: "Tests/BrokerFixture", swiftSettings: settings),
+    .testTarget(
+      name: "WarrenRabbitMQTests", dependencies: ["WarrenRabbitMQ", "BrokerFixture", "CRabbitMQ"], swiftSettings: settings),
+    // These break the broker that they run against, so they run alone: scripts/test gives them a pass of their own.
+    .testTarget(
+      name: "WarrenRabbitMQFaultTests", dependencies: ["WarrenRabbitMQ", "BrokerFixture"], swiftSettings: settings),
   ]
 )

@@ -54,13 +54,19 @@ extension Event {
 
 /// A coding error in one line, with the path to the place but never with the value found there: bodies may hold
 /// what must not reach logs and headers.
-func explain(_ error: any Error) -> String {
+///
+/// `wrappers` counts the outermost keys that are not in the body but were put around it.
+func explain(_ error: any Error, wrappers: Int = 0) -> String {
+  // Keys are strangers' text too.
   func path(_ keys: [any CodingKey]) -> String {
-    keys.isEmpty ? "the top level" : keys.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }.joined(separator: ".")
+    var names = keys.dropFirst(wrappers).map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue.shown(40) }
+    if names.isEmpty { return "the top level" }
+    if names.count > 8 { names.replaceSubrange(4..<(names.count - 4), with: ["…"]) }
+    return names.joined(separator: ".")
   }
   switch error {
   case DecodingError.keyNotFound(let key, let context):
-    return "key \"\(key.stringValue)\" is missing at \(path(context.codingPath))"
+    return "key \"\(key.stringValue.shown(40))\" is missing at \(path(context.codingPath))"
   case DecodingError.typeMismatch(let type, let context):
     return "expected \(type) at \(path(context.codingPath))"
   case DecodingError.valueNotFound(let type, let context):

@@ -26,7 +26,7 @@ public struct EventCoding<Value: Codable & Sendable>: Sendable {
   }
 
   /// Warren's JSON: keys sorted (so that equal events are equal bytes), dates as ISO 8601 in UTC with milliseconds,
-  /// data as base64, `/` not escaped, NaN and infinity refused. Fixed: it changes only with a major version.
+  /// data as base64, `/` not escaped; NaN, infinity and dates outside the years 0 to 9999 refused. Fixed: it changes only with a major version.
   public static var json: EventCoding {
     EventCoding(encode: { try WarrenJSON.encoder.encode($0) }, decode: { try WarrenJSON.decode($0) })
   }
@@ -44,6 +44,10 @@ enum WarrenJSON {
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     encoder.dataEncodingStrategy = .base64
     encoder.dateEncodingStrategy = .custom { date, encoder in
+      guard date.isRFC3339 else {
+        throw EncodingError.invalidValue(
+          date, .init(codingPath: encoder.codingPath, debugDescription: "outside the years 0 to 9999"))
+      }
       var container = encoder.singleValueContainer()
       try container.encode(date.rfc3339)
     }

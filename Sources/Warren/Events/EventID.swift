@@ -17,7 +17,7 @@ public struct EventID: Hashable, Sendable, CustomStringConvertible {
     guard (1...255).contains(text.utf8.count) else {
       throw WarrenError(.invalidMetadata, "an event id has 1 to 255 bytes, this one has \(text.utf8.count)")
     }
-    guard text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
+    guard text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && !(0x7f...0x9f).contains($0.value) }) else {
       throw WarrenError(.invalidMetadata, "an event id must not contain control characters")
     }
     self.text = text
@@ -39,6 +39,9 @@ public struct EventID: Hashable, Sendable, CustomStringConvertible {
       high: high & 0xffff_ffff_ffff_0fff | version << 12,
       low: low & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000)
   }
+
+  /// By bytes: to `String` two Unicode spellings of one text are equal, to every other program they are two ids.
+  public static func == (a: EventID, b: EventID) -> Bool { a.text == b.text && a.text.utf8.elementsEqual(b.text.utf8) }
 
   public var description: String { text }
 }

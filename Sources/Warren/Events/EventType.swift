@@ -19,7 +19,7 @@ public struct EventType: Hashable, Sendable, CustomStringConvertible {
   /// - Throws: ``WarrenError`` with code ``WarrenError/Code/invalidName`` when the name breaks the rules.
   public func validate() throws(WarrenError) {
     if let problem = NameRules.problem(withType: name) {
-      throw WarrenError(.invalidName, "event type \"\(name)\" \(problem)")
+      throw WarrenError(.invalidName, "event type \"\(name.shown(128))\" \(problem)")
     }
   }
 

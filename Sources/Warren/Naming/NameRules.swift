@@ -37,6 +37,6 @@ enum NameRules {
   }
 
   private static func quoted(_ c: Unicode.Scalar) -> String {
-    c.properties.isWhitespace || c.value < 0x20 ? "U+" + String(c.value, radix: 16, uppercase: true) : "'\(c)'"
+    c.properties.isWhitespace || !c.isHarmless ? "U+" + String(c.value, radix: 16, uppercase: true) : "'\(c)'"
   }
 }

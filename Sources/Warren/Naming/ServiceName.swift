@@ -16,7 +16,7 @@ public struct ServiceName: Hashable, Sendable, CustomStringConvertible {
   /// - Throws: ``WarrenError`` with code ``WarrenError/Code/invalidName`` when the name breaks the rules.
   public func validate() throws(WarrenError) {
     if let problem = NameRules.problem(withOwner: name) {
-      throw WarrenError(.invalidName, "service name \"\(name)\" \(problem)")
+      throw WarrenError(.invalidName, "service name \"\(name.shown(64))\" \(problem)")
     }
   }
 

@@ -66,8 +66,10 @@ public struct BatchPublishError: Error, Sendable, CustomStringConvertible {
 
   /// How many were confirmed.
   public var confirmed: Int { outcomes.count { $0.isConfirmed } }
-  /// True when publishing those that failed may succeed later.
-  public var isRetryable: Bool { first.isRetryable }
+  /// True when publishing all those that failed may succeed later: none of them was refused.
+  public var isRetryable: Bool {
+    !outcomes.contains { if case .refused = $0 { true } else { false } }
+  }
   /// True when one or more of those that failed may be in queues.
   public var mayHaveBeenPublished: Bool {
     outcomes.contains { if case .unknown = $0 { true } else { false } }

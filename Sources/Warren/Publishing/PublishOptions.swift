@@ -17,7 +17,7 @@ public struct PublishOptions: Sendable {
   public var routingKey: String?
   /// How long the event may wait in a queue before it expires, to the millisecond; nil means without end.
   public var expiry: Duration?
-  /// The correlation id; nil takes the one of the event that is being handled, or none.
+  /// The correlation id, at most 255 bytes; nil takes the one of the event that is being handled, or none.
   public var correlationID: String?
   /// Further headers. Keys have 1 to 255 bytes; those that begin with `warren-`, `cloudEvents:` or `x-` are reserved.
   public var headers: [String: HeaderValue]
@@ -42,8 +42,20 @@ public struct PublishOptions: Sendable {
   /// Why these options cannot be used.
   /// - Throws: ``WarrenError`` with code ``WarrenError/Code/invalidMetadata``.
   package func validate() throws(WarrenError) {
-    for key in headers.keys where ["warren-", "cloudEvents:", "x-"].contains(where: key.hasPrefix) {
-      throw WarrenError(.invalidMetadata, "the header \"\(key)\" is reserved: choose a name without this prefix")
+    for key in headers.keys {
+      guard (1...255).contains(key.utf8.count) else {
+        throw WarrenError(
+          .invalidMetadata, "the name of the header \"\(key.shown(40))\" has \(key.utf8.count) bytes: it must have 1 to 255")
+      }
+      if ["warren-", "cloudEvents:", "x-"].contains(where: key.hasPrefix) {
+        throw WarrenError(
+          .invalidMetadata, "the header \"\(key.shown(80))\" is reserved: choose a name without this prefix")
+      }
+    }
+    for (what, text) in [("routing key", routingKey), ("correlation id", correlationID)] {
+      if let text, text.utf8.count > 255 {
+        throw WarrenError(.invalidMetadata, "the \(what) has \(text.utf8.count) bytes: it must have at most 255")
+      }
     }
     if let expiry, expiry < .zero {
       throw WarrenError(.invalidMetadata, "expiry is \(expiry): it must not be negative")

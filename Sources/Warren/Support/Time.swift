@@ -29,12 +29,17 @@ extension Date {
     self.init(timeIntervalSince1970: Double(milliseconds) / 1000)
   }
 
+  /// Years 0000 to 9999 are all that RFC 3339 can say.
+  private static let rfc3339Milliseconds: ClosedRange<Int64> = -62_167_219_200_000...253_402_300_799_999
+
+  /// True when ``rfc3339`` is this date and not the nearest one that it can say.
+  var isRFC3339: Bool { timeIntervalSince1970.isFinite && Self.rfc3339Milliseconds.contains(milliseconds) }
+
   /// `2013-01-01T05:15:00.000Z` (RFC 3339, UTC, milliseconds). By hand, because it is written with every event and
   /// the format styles of Foundation cost more than the JSON of a small event.
   package var rfc3339: String {
-    var ms = milliseconds
-    // Years 0000 to 9999 are all that RFC 3339 can say.
-    ms = max(-62_167_219_200_000, min(253_402_300_799_999, ms))
+    let range = Self.rfc3339Milliseconds
+    let ms = max(range.lowerBound, min(range.upperBound, milliseconds))
     let days = ms >= 0 ? ms / 86_400_000 : (ms - 86_399_999) / 86_400_000
     var rest = ms - days * 86_400_000
     let (year, month, day) = civilDate(daysSince1970: days)
@@ -81,7 +86,7 @@ extension Date {
     guard b[4] == 0x2d, b[7] == 0x2d, b[10] | 0x20 == 0x74, b[13] == 0x3a, b[16] == 0x3a,
       let year = number(0..<4), let month = number(5..<7), let day = number(8..<10),
       let hour = number(11..<13), let minute = number(14..<16), let second = number(17..<19),
-      (1...12).contains(month), (1...31).contains(day), hour < 24, minute < 60, second < 61
+      (1...12).contains(month), day >= 1, day <= length(ofMonth: month, year: year), hour < 24, minute < 60, second < 61
     else { return nil }
     var at = 19
     var fraction: Int64 = 0
@@ -101,7 +106,7 @@ extension Date {
       at += 1
     } else {
       guard b[at] == 0x2b || b[at] == 0x2d, at + 6 <= b.count, b[at + 3] == 0x3a,
-        let h = number(at + 1..<at + 3), let m = number(at + 4..<at + 6)
+        let h = number(at + 1..<at + 3), let m = number(at + 4..<at + 6), h < 24, m < 60
       else { return nil }
       offset = (b[at] == 0x2b ? 1 : -1) * (h * 60 + m) * 60_000
       at += 6
@@ -123,6 +128,14 @@ private func civilDate(daysSince1970 days: Int64) -> (year: Int64, month: Int64,
   let monthFromMarch = (5 * dayOfYear + 2) / 153
   let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
   return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * monthFromMarch + 2) / 5 + 1)
+}
+
+private func length(ofMonth month: Int64, year: Int64) -> Int64 {
+  switch month {
+  case 2: year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28
+  case 4, 6, 9, 11: 30
+  default: 31
+  }
 }
 
 private func daysSince1970(year: Int64, month: Int64, day: Int64) -> Int64 {

@@ -195,6 +195,9 @@ public actor Subscriber: Service, CustomStringConvertible {
     try await wait(for: .running, timeout: .seconds(30), what: "ready")
   }
 
+  /// Ends `run()` as a graceful shutdown does.
+  package nonisolated func stop() { signals.update { $0.wanted = .stop } }
+
   private nonisolated func wait(for phase: Phase, timeout: Duration, what: String) async throws(RabbitMQError) {
     let reached = await signals.wait(timeout: timeout) { $0.phase == phase || $0.phase == .ended }
     if reached?.phase == phase { return }

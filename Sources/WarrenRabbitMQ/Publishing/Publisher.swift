@@ -78,7 +78,7 @@ public actor Publisher: EncodedPublisher {
   ) async throws -> [Receipt] {
     let scope = HandlerScope.current
     var receipts: [Receipt] = []
-    let batch = PublishRun(publisher: self)
+    let batch = EncodedStream(self)
     var failure: (any Error)?
     var metadata: [EventMetadata] = []
     for event in events {
@@ -108,7 +108,7 @@ public actor Publisher: EncodedPublisher {
   /// Publishes events that are encoded already, in order, with one outcome each. Part of ``EncodedPublisher``: for relays
   /// and tools; goes around the middleware and is never collected.
   public nonisolated func publish(encoded events: [EncodedEvent]) async -> [PublishOutcome] {
-    let batch = PublishRun(publisher: self)
+    let batch = EncodedStream(self)
     for event in events { await batch.add(event) }
     let outcomes = await batch.finish()
     for outcome in outcomes { observer.count(outcome) }
@@ -147,7 +147,7 @@ public actor Publisher: EncodedPublisher {
   }
 
   /// The frames of an event, or why it cannot be sent.
-  fileprivate nonisolated func prepare(_ event: EncodedEvent) async -> Result<PublishRequest, Refusal> {
+  nonisolated func prepare(_ event: EncodedEvent) async -> Result<PublishRequest, Refusal> {
     let type = event.metadata.type
     let limit = rabbit.configuration.publishing.maximumBodySize
     guard event.body.count <= limit else {
@@ -192,7 +192,7 @@ public actor Publisher: EncodedPublisher {
   }
 
   /// What the broker's verdict means for this publisher.
-  fileprivate nonisolated func judge(_ outcome: PublishOutcome, of type: EventType) async -> PublishOutcome {
+  nonisolated func judge(_ outcome: PublishOutcome, of type: EventType) async -> PublishOutcome {
     switch outcome {
     case .unroutable where options.unroutable == .accept: return .confirmed
     case .refused:
@@ -204,38 +204,15 @@ public actor Publisher: EncodedPublisher {
     }
   }
 
-  fileprivate struct Refusal: Error {
+  struct Refusal: Error {
     var outcome: PublishOutcome
     init(_ outcome: PublishOutcome) { self.outcome = outcome }
   }
 
-  /// One pass over many events: written in order, as many at once as the window allows.
-  fileprivate final class PublishRun {
-    /// So many are handed over at once: enough that the connection thread is not woken for each.
-    private static let chunk = 64
-    private let publisher: Publisher
-    private let stream: PublishStream
-    private var types: [EventType] = []
+  nonisolated var channel: PublishingChannel { rabbit.events }
 
-    init(publisher: Publisher) {
-      self.publisher = publisher
-      stream = PublishStream(channel: publisher.rabbit.events, chunk: Self.chunk)
-    }
-
-    func add(_ event: EncodedEvent) async {
-      types.append(event.metadata.type)
-      switch await publisher.prepare(event) {
-      case .failure(let refusal): stream.add(settled: refusal.outcome)
-      case .success(let request): await stream.add(request)
-      }
-    }
-
-    func finish() async -> [PublishOutcome] {
-      var outcomes = await stream.finish()
-      for (i, type) in types.enumerated() { outcomes[i] = await publisher.judge(outcomes[i], of: type) }
-      return outcomes
-    }
-  }
+  /// For events that come over time: each `add` takes one, outcomes come in the same order.
+  package nonisolated func stream() -> EncodedStream { EncodedStream(self) }
 }
 
 /// What a publisher without a log does with an event for which no queue is bound.

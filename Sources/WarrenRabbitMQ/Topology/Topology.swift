@@ -32,6 +32,24 @@ package actor Topology {
     }
   }
 
+  /// Declares what does not exist, and takes what exists as it is, whatever its settings.
+  package func ensureMissing(_ entities: [TopologyEntity]) async throws(RabbitMQError) {
+    await enter()
+    defer { leave() }
+    try await connection.whenOpen(timeout: timeout)
+    for entity in entities {
+      if let passive = entity.request(passive: true) {
+        do throws(RabbitMQError) {
+          try await send(passive, for: entity)
+          continue
+        } catch {
+          guard error.code == .notFound else { throw error }
+        }
+      }
+      if let request = entity.request(passive: false) { try await send(request, for: entity) }
+    }
+  }
+
   /// The entity may be gone: the next `ensure` asks the broker.
   package func forget(_ entities: [TopologyEntity]) { known.subtract(entities) }
 
