@@ -57,6 +57,13 @@ let package = Package(
     .executableTarget(
       name: "warrenctl", dependencies: ["WarrenRabbitMQ", arguments, lifecycle, logging, signals], swiftSettings: settings),
     .testTarget(name: "WarrenTests", dependencies: ["Warren"], swiftSettings: settings),
+    .target(name: "FlightEvents", dependencies: ["Warren"], path: "Examples/FlightEvents", swiftSettings: settings),
+    .executableTarget(
+      name: "airline", dependencies: ["FlightEvents", "WarrenRabbitMQ", arguments], path: "Examples/Airline",
+      swiftSettings: settings),
+    .executableTarget(
+      name: "delays", dependencies: ["FlightEvents", "WarrenRabbitMQ", arguments, lifecycle, logging, signals],
+      path: "Examples/Delays", swiftSettings: settings),
     .target(
       name: "BrokerFixture", dependencies: ["WarrenRabbitMQ"], path: "Tests/BrokerFixture", swiftSettings: settings),
     .testTarget(
