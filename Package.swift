@@ -38,16 +38,18 @@ let package = Package(
     .systemLibrary(
       name: "CRabbitMQ", pkgConfig: "librabbitmq",
       providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]),
+    .target(name: "WarrenSupport", swiftSettings: settings),
     .target(
       name: "Warren",
       dependencies: [
+        "WarrenSupport",
         .product(name: "Instrumentation", package: "swift-distributed-tracing"), logging,
       ],
       swiftSettings: settings),
     .target(
       name: "WarrenRabbitMQ",
       dependencies: [
-        "Warren", "CRabbitMQ", lifecycle, logging,
+        "Warren", "WarrenSupport", "CRabbitMQ", lifecycle, logging,
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "Metrics", package: "swift-metrics"),
@@ -55,8 +57,9 @@ let package = Package(
       ],
       swiftSettings: settings),
     .executableTarget(
-      name: "warrenctl", dependencies: ["WarrenRabbitMQ", arguments, lifecycle, logging, signals], swiftSettings: settings),
-    .testTarget(name: "WarrenTests", dependencies: ["Warren"], swiftSettings: settings),
+      name: "warrenctl", dependencies: ["WarrenRabbitMQ", "WarrenSupport", arguments, lifecycle, logging, signals],
+      swiftSettings: settings),
+    .testTarget(name: "WarrenTests", dependencies: ["Warren", "WarrenSupport"], swiftSettings: settings),
     .target(name: "FlightEvents", dependencies: ["Warren"], path: "Examples/FlightEvents", swiftSettings: settings),
     .executableTarget(
       name: "airline", dependencies: ["FlightEvents", "WarrenRabbitMQ", arguments], path: "Examples/Airline",
@@ -65,11 +68,16 @@ let package = Package(
       name: "delays", dependencies: ["FlightEvents", "WarrenRabbitMQ", arguments, lifecycle, logging, signals],
       path: "Examples/Delays", swiftSettings: settings),
     .target(
-      name: "BrokerFixture", dependencies: ["WarrenRabbitMQ"], path: "Tests/BrokerFixture", swiftSettings: settings),
+      name: "BrokerFixture", dependencies: ["WarrenRabbitMQ", "WarrenSupport"], path: "Tests/BrokerFixture", swiftSettings: settings),
     .testTarget(
-      name: "WarrenRabbitMQTests", dependencies: ["WarrenRabbitMQ", "BrokerFixture", "CRabbitMQ"], swiftSettings: settings),
+      name: "WarrenRabbitMQTests",
+      dependencies: [
+        "WarrenRabbitMQ", "BrokerFixture", "WarrenSupport", "CRabbitMQ",
+        .product(name: "Configuration", package: "swift-configuration"),
+      ],
+      swiftSettings: settings),
     // These break the broker that they run against, so they run alone: scripts/test gives them a pass of their own.
     .testTarget(
-      name: "WarrenRabbitMQFaultTests", dependencies: ["WarrenRabbitMQ", "BrokerFixture"], swiftSettings: settings),
+      name: "WarrenRabbitMQFaultTests", dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport"], swiftSettings: settings),
   ]
 )

@@ -1,6 +1,7 @@
 import Foundation
 package import Warren
 package import WarrenRabbitMQ
+import WarrenSupport
 
 /// A name that no other test and no earlier run uses: `t-<random>`.
 package func unique(_ stem: String = "t") -> String {

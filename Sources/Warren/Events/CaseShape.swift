@@ -1,22 +1,41 @@
-/// How the compiler's own `Codable` of an enum reads one case: the case's coding key, and whether its payload is one
+import WarrenSupport
+
+/// How the compiler's own `Codable` of an enum codes one case: the case's coding key, and whether its payload is one
 /// unlabelled value (`_0` alone).
 ///
-/// A JSON body does not tell: `{"case":{"_0":…}}` and `{"case":{…}}` are both readable when everything is optional. So
-/// the enum is asked instead, with a decoder that only watches which keys it wants.
-struct CaseShape {
+/// Neither the JSON nor the value tells: `{"_0":…}` is also what two values look like when the second is nil. So the
+/// enum is asked instead, with a decoder that only watches which keys it wants.
+struct CaseShape: Sendable {
   var key: String
   var isBare: Bool
 
-  static func probe<T: Decodable>(_ type: T.Type, kebab: String) -> CaseShape? {
+  /// What an enum answers about the cases whose coding key has one kebab-case.
+  enum Answer {
+    case none
+    case one(CaseShape)
+    /// Cases that nobody could tell apart.
+    case several(keys: [String])
+  }
+
+  static func of<T: Decodable>(_ type: T.Type, kebab: String) -> Answer {
+    let id = ObjectIdentifier(type)
+    if let shape = knownShapes.withLock({ $0[id]?[kebab] }) { return .one(shape) }
     let log = ProbeLog(kebab: kebab)
     _ = try? T(from: ProbeDecoder(log: log))
-    return log.key.map { CaseShape(key: $0, isBare: log.isBare) }
+    guard let key = log.keys.first else { return .none }
+    guard log.keys.count == 1 else { return .several(keys: log.keys) }
+    let shape = CaseShape(key: key, isBare: log.isBare)
+    knownShapes.withLock { $0[id, default: [:]][kebab] = shape }
+    return .one(shape)
   }
 }
 
+/// Asking costs more than coding a small event. Grows only with the cases that there are.
+private let knownShapes = Lock<[ObjectIdentifier: [String: CaseShape]]>([:])
+
 private final class ProbeLog {
   let kebab: String
-  var key: String?
+  var keys: [String] = []
   var isBare = false
   init(kebab: String) { self.kebab = kebab }
 }
@@ -41,67 +60,44 @@ private struct CaseContainer<Key: CodingKey>: KeyedDecodingContainerProtocol {
   var codingPath: [any CodingKey] { [] }
 
   var allKeys: [Key] {
-    for candidate in camelCandidates(log.kebab) {
+    var found: [Key] = []
+    log.keys = []
+    for candidate in keyCandidates(log.kebab) where !log.keys.contains(candidate) {
       if let key = Key(stringValue: candidate), kebabCase(candidate) == log.kebab {
-        log.key = candidate
-        return [key]
+        log.keys.append(candidate)
+        found.append(key)
       }
     }
-    return []
+    return found
   }
-  func contains(_ key: Key) -> Bool { key.stringValue == log.key }
+  func contains(_ key: Key) -> Bool { log.keys.contains(key.stringValue) }
   func decodeNil(forKey key: Key) throws -> Bool { throw ProbeDone() }
   func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T { throw ProbeDone() }
   func nestedContainer<Nested: CodingKey>(
     keyedBy type: Nested.Type, forKey key: Key
   ) throws -> KeyedDecodingContainer<Nested> {
-    log.isBare = Nested(stringValue: "_0") != nil && Nested(stringValue: "_1") == nil
-    return KeyedDecodingContainer(PayloadContainer<Nested>(log: log))
-  }
-  func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer { throw ProbeDone() }
-  func superDecoder() throws -> any Decoder { throw ProbeDone() }
-  func superDecoder(forKey key: Key) throws -> any Decoder { throw ProbeDone() }
-}
-
-/// The payload's container: says "null" to optionals, so that a label behind an unlabelled optional is seen too, and
-/// stops at the first value that must be there.
-private struct PayloadContainer<Key: CodingKey>: KeyedDecodingContainerProtocol {
-  let log: ProbeLog
-  var codingPath: [any CodingKey] { [] }
-  var allKeys: [Key] { [] }
-
-  private func note(_ key: Key) { if key.stringValue != "_0" { log.isBare = false } }
-
-  func contains(_ key: Key) -> Bool {
-    note(key)
-    return false
-  }
-  func decodeNil(forKey key: Key) throws -> Bool {
-    note(key)
-    return true
-  }
-  func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T {
-    note(key)
+    // An enum of one case needs no memory: these coding keys are `_0` and nothing else.
+    log.isBare = Nested(stringValue: "_0") != nil && MemoryLayout<Nested>.size == 0
     throw ProbeDone()
   }
-  func nestedContainer<Nested: CodingKey>(
-    keyedBy type: Nested.Type, forKey key: Key
-  ) throws -> KeyedDecodingContainer<Nested> { throw ProbeDone() }
   func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer { throw ProbeDone() }
   func superDecoder() throws -> any Decoder { throw ProbeDone() }
   func superDecoder(forKey key: Key) throws -> any Decoder { throw ProbeDone() }
 }
 
-/// The coding keys whose kebab-case could be `kebab`: as written, with `_`, and in camel case with and without a
-/// final abbreviation in capitals.
-private func camelCandidates(_ kebab: String) -> [String] {
+/// The coding keys whose kebab-case could be `kebab`: as written, with `_`, with `_` in capitals, and in camel case, where
+/// each word may be an abbreviation in capitals.
+private func keyCandidates(_ kebab: String) -> [String] {
   let words = kebab.split(separator: "-", omittingEmptySubsequences: false).map(String.init)
-  guard let first = words.first else { return [] }
-  let camel = first + words.dropFirst().map { $0.prefix(1).uppercased() + $0.dropFirst() }.joined()
-  var candidates = [camel, kebab, words.joined(separator: "_")]
-  if words.count > 1, let last = words.last {
-    let head = first + words.dropFirst().dropLast().map { $0.prefix(1).uppercased() + $0.dropFirst() }.joined()
-    candidates.append(head + last.uppercased())
+  let snake = words.joined(separator: "_")
+  func capitalised(_ word: String) -> String { word.prefix(1).uppercased() + word.dropFirst() }
+  // Types come from outside too, and each word doubles the candidates.
+  let mayAbbreviate = words.count <= 8
+  var camel = [""]
+  for (i, word) in words.enumerated() {
+    var forms = i == 0 ? [word, capitalised(word)] : [capitalised(word)]
+    if mayAbbreviate { forms.append(word.uppercased()) }
+    camel = camel.flatMap { head in forms.map { head + $0 } }
   }
-  return candidates
+  return camel + [kebab, snake, snake.uppercased()]
 }

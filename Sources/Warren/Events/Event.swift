@@ -72,7 +72,9 @@ func explain(_ error: any Error, wrappers: Int = 0) -> String {
   case DecodingError.valueNotFound(let type, let context):
     return "null where \(type) is expected at \(path(context.codingPath))"
   case DecodingError.dataCorrupted(let context):
-    return context.codingPath.isEmpty ? "not valid JSON" : "unusable value at \(path(context.codingPath))"
+    // Foundation does not say where a number stands that the type cannot hold, nor that it is one.
+    return context.codingPath.isEmpty
+      ? "not valid JSON, or a number in it does not fit" : "unusable value at \(path(context.codingPath))"
   case EncodingError.invalidValue(_, let context):
     return "a value at \(path(context.codingPath)) has no JSON form"
   case let error as WarrenError:

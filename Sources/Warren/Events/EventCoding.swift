@@ -45,8 +45,10 @@ enum WarrenJSON {
     encoder.dataEncodingStrategy = .base64
     encoder.dateEncodingStrategy = .custom { date, encoder in
       guard date.isRFC3339 else {
+        // Not the date itself: Foundation traps when somebody prints NaN as a date.
         throw EncodingError.invalidValue(
-          date, .init(codingPath: encoder.codingPath, debugDescription: "outside the years 0 to 9999"))
+          date.timeIntervalSince1970,
+          .init(codingPath: encoder.codingPath, debugDescription: "outside the years 0 to 9999"))
       }
       var container = encoder.singleValueContainer()
       try container.encode(date.rfc3339)

@@ -16,7 +16,8 @@
 /// ```
 ///
 /// The type of a case is `<family>.<case>` with the case's coding key in kebab-case. Its body is the case's payload:
-/// an object of its labelled values; the value itself where there is a single unlabelled one; `{}` where there is none.
+/// an object of its labelled values; the value itself where there is a single unlabelled one (`null` for nil); `{}` where
+/// there is none. Unlabelled values beside others are called `_0`, `_1` and so on.
 /// The compiler cannot list the cases with payloads, so ``Event/eventTypes`` does: a case that is missing there
 /// cannot be encoded, and the error names the line to add.
 public protocol EventFamily: Event {
@@ -36,19 +37,19 @@ extension EventFamily {
     } catch {
       throw WarrenError(.encodingFailed, "\(Self.self): \(explain(error))")
     }
-    guard let enclosed = EnclosedPayload(whole) else {
-      throw WarrenError(
-        .encodingFailed,
-        "\(Self.self) is a family but does not encode as {\"case\":{…}}: use an enum with the compiler's own Codable")
-    }
+    guard let enclosed = EnclosedPayload(whole) else { throw Self.notAFamily }
     let type = try Self.type(ofCase: enclosed.key)
     guard Self.eventTypes.contains(type) else {
       throw WarrenError(
         .encodingFailed,
         "\(Self.self) does not list the type of its case '\(enclosed.key)': add \"\(type)\" to eventTypes")
     }
-    if let inner = EnclosedPayload(enclosed.payload), inner.key == "_0" { return (type, inner.payload) }
-    return (type, enclosed.payload)
+    switch CaseShape.of(Self.self, kebab: kebabCase(enclosed.key)) {
+    case .one(let shape) where shape.isBare: return (type, try Self.bare(enclosed.payload, ofCase: enclosed.key))
+    case .one: return (type, enclosed.payload)
+    case .none: throw Self.notAFamily
+    case .several(let keys): throw WarrenError(.encodingFailed, Self.ambiguous(type, keys))
+    }
   }
 
   public static func decoded(type: EventType, body: Data) throws(WarrenError) -> Self {
@@ -56,34 +57,52 @@ extension EventFamily {
       throw WarrenError(.decodingFailed, "\(type) is not of the family \(family) (\(Self.self))")
     }
     let kebab = String(type.name.dropFirst(family.name.utf8.count + 1))
-    guard let shape = CaseShape.probe(Self.self, kebab: kebab) else {
-      throw WarrenError(.decodingFailed, "\(Self.self) has no case for \(type)")
-    }
-    func wrapped(bare: Bool) -> Data {
-      var whole = Data((bare ? "{\"\(shape.key)\":{\"_0\":" : "{\"\(shape.key)\":").utf8)
-      whole.append(body)
-      whole.append(contentsOf: bare ? [0x7d, 0x7d] : [0x7d])
-      return whole
+    let shape: CaseShape
+    switch CaseShape.of(Self.self, kebab: kebab) {
+    case .one(let found): shape = found
+    case .none: throw WarrenError(.decodingFailed, "\(Self.self) has no case for \(type)")
+    case .several(let keys): throw WarrenError(.decodingFailed, Self.ambiguous(type, keys))
     }
     do {
       // A body such as `1},"x":{` would otherwise be valid only together with what is put around it.
       _ = try WarrenJSON.decoder.decode(AnyJSON.self, from: body)
-      do {
-        return try coding.decode(wrapped(bare: shape.isBare))
-      } catch {
-        // An unlabelled value that comes first hides the labelled ones behind it from the probe.
-        if shape.isBare, let value = try? coding.decode(wrapped(bare: false)) { return value }
-        throw error
-      }
+      var whole = Data((shape.isBare ? "{\"\(shape.key)\":{\"_0\":" : "{\"\(shape.key)\":").utf8)
+      // The decoder ignores a byte order mark where it is allowed to, at the very beginning.
+      whole.append(body.starts(with: [0xef, 0xbb, 0xbf]) ? body.dropFirst(3) : body)
+      whole.append(contentsOf: shape.isBare ? [0x7d, 0x7d] : [0x7d])
+      return try coding.decode(whole)
     } catch {
-      throw WarrenError(.decodingFailed, "\(type) is not a \(Self.self): \(explain(error))")
+      let text = explain(error, wrappers: shape.isBare ? 2 : 1)
+      throw WarrenError(.decodingFailed, "\(type) is not a \(Self.self): \(text)")
     }
+  }
+
+  /// The single unlabelled value by itself. The compiler leaves out the key of a nil.
+  private static func bare(_ payload: Data, ofCase key: String) throws(WarrenError) -> Data {
+    if payload == Data("{}".utf8) { return Data("null".utf8) }
+    guard let inner = EnclosedPayload(payload), inner.key == "_0" else {
+      throw WarrenError(
+        .encodingFailed, "\(Self.self): its coding renames the key '_0' of the case '\(key)': leave it as it is")
+    }
+    return inner.payload
+  }
+
+  private static var notAFamily: WarrenError {
+    WarrenError(
+      .encodingFailed,
+      "\(Self.self) is a family but does not encode as {\"case\":{…}}: use an enum with the compiler's own Codable, "
+        + "a compact encoder, and coding keys in camel case or snake case")
+  }
+
+  private static func ambiguous(_ type: EventType, _ keys: [String]) -> String {
+    "\(Self.self) has several cases for \(type): \(keys.joined(separator: ", ")). Give them coding keys that differ"
   }
 
   private static func type(ofCase key: String) throws(WarrenError) -> EventType {
     let name = "\(family.name).\(kebabCase(key))"
     if let problem = NameRules.problem(withType: name) {
-      throw WarrenError(.encodingFailed, "\(Self.self): the case '\(key)' gives the event type \"\(name)\", which \(problem)")
+      throw WarrenError(
+        .encodingFailed, "\(Self.self): the case '\(key)' gives the event type \"\(name)\", which \(problem)")
     }
     return try EventType(name)
   }

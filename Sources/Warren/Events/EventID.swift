@@ -1,3 +1,5 @@
+import WarrenSupport
+
 /// The identity of one event: the same id is the same event, however often it is delivered.
 ///
 /// Warren makes UUIDs of version 7 (RFC 9562 §5.7), which sort by the time they were made. Other producers may use any

@@ -3,6 +3,7 @@
 #else
   public import Foundation
 #endif
+import WarrenSupport
 
 /// One message as it came from a queue.
 public struct Delivery: Sendable {

@@ -1,13 +1,18 @@
 /// Handles deliveries of one or more event types: the seam between brokers and everything that consumes.
 public protocol DeliveryHandler: Sendable {
-  /// The event types whose queues this handler reads. Empty for a catch-all, which is given what no other handler of
-  /// the service takes.
+  /// The event types whose queues this handler reads. Empty for a catch-all.
   var eventTypes: [EventType] { get }
+  /// True for a handler that is given what no other handler of the service takes. By default, one without event types.
+  var isCatchAll: Bool { get }
   /// What its queues need.
   var queueOptions: QueueOptions { get }
   /// Handles one delivery. Called on a task of its own, many at once up to the subscription's concurrency. Cancelled when
   /// the service must stop; a handler that returns afterwards is not acknowledged as handled.
   func handle(_ delivery: Delivery) async -> HandlerResult
+}
+
+extension DeliveryHandler {
+  public var isCatchAll: Bool { eventTypes.isEmpty }
 }
 
 /// What a ``DeliveryHandler`` returns.

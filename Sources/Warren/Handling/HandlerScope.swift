@@ -1,3 +1,5 @@
+import WarrenSupport
+
 /// One run of a handler: collects what it publishes and what it decides.
 ///
 /// Bound to the handler's task and its child tasks, so a publisher can tell that it is called inside a handler.

@@ -22,6 +22,7 @@ public struct On<E: Event>: DeliveryHandler {
   }
 
   public var eventTypes: [EventType] { E.eventTypes }
+  public var isCatchAll: Bool { false }
 
   public func handle(_ delivery: Delivery) async -> HandlerResult {
     let event: E
@@ -39,6 +40,7 @@ public struct OnRaw: DeliveryHandler {
   private let body: @Sendable (Delivery, HandlerContext) async throws -> Void
   public let eventTypes: [EventType]
   public let queueOptions: QueueOptions
+  public var isCatchAll: Bool { false }
 
   /// Makes a handler for one or more event types.
   public init(

@@ -75,5 +75,7 @@ public struct BatchPublishError: Error, Sendable, CustomStringConvertible {
     outcomes.contains { if case .unknown = $0 { true } else { false } }
   }
 
-  public var description: String { "\(confirmed) of \(outcomes.count) events were confirmed; the first failure: \(first)" }
+  public var description: String {
+    "\(confirmed) of \(outcomes.count) events were confirmed; the first failure: \(first)"
+  }
 }

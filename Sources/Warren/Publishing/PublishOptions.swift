@@ -15,13 +15,14 @@ public struct PublishOptions: Sendable {
   public var subject: String?
   /// The routing key on the type's topic exchange; nil means the event type. At most 255 bytes.
   public var routingKey: String?
-  /// How long the event may wait in a queue before it expires, to the millisecond; nil means without end.
+  /// How long the event may wait in a queue before it expires, to the millisecond, at most 3650 days; nil means
+  /// without end.
   public var expiry: Duration?
   /// The correlation id, at most 255 bytes; nil takes the one of the event that is being handled, or none.
   public var correlationID: String?
   /// Further headers. Keys have 1 to 255 bytes; those that begin with `warren-`, `cloudEvents:` or `x-` are reserved.
   public var headers: [String: HeaderValue]
-  /// When it happened; nil means now.
+  /// When it happened, in the years 0 to 9999; nil means now.
   public var time: Date?
 
   /// Makes options; everything has a default.
@@ -45,7 +46,8 @@ public struct PublishOptions: Sendable {
     for key in headers.keys {
       guard (1...255).contains(key.utf8.count) else {
         throw WarrenError(
-          .invalidMetadata, "the name of the header \"\(key.shown(40))\" has \(key.utf8.count) bytes: it must have 1 to 255")
+          .invalidMetadata,
+          "the name of the header \"\(key.shown(40))\" has \(key.utf8.count) bytes: it must have 1 to 255")
       }
       if ["warren-", "cloudEvents:", "x-"].contains(where: key.hasPrefix) {
         throw WarrenError(
@@ -59,6 +61,13 @@ public struct PublishOptions: Sendable {
     }
     if let expiry, expiry < .zero {
       throw WarrenError(.invalidMetadata, "expiry is \(expiry): it must not be negative")
+    }
+    // RabbitMQ closes the channel at more.
+    if let expiry, expiry > .seconds(3650 * 86_400) {
+      throw WarrenError(.invalidMetadata, "expiry is \(expiry): it must be at most 3650 days")
+    }
+    if let time, !time.isRFC3339 {
+      throw WarrenError(.invalidMetadata, "the time of the event is outside the years 0 to 9999")
     }
   }
 }

@@ -3,7 +3,8 @@ extension RabbitMQConfiguration {
   ///
   /// `amqp://user:password@host:port/vhost?heartbeat=10`, everything but `amqp://` optional. Names may be percent-encoded,
   /// IPv6 addresses stand in brackets, and several hosts are separated by commas. Without a path the virtual host is `/`;
-  /// a path of `/` alone means the virtual host whose name is empty, and `%2f` means `/`.
+  /// a path of `/` alone means the virtual host whose name is empty, and `%2f` means `/`. An `@` in a virtual host or a
+  /// parameter is written as `%40`.
   /// The parameters `heartbeat` (seconds), `connection_timeout` (milliseconds), `channel_max`, `frame_max` and
   /// `connection_name` set the fields of the same names.
   /// - Throws: ``RabbitMQError`` with code ``RabbitMQError/Code/invalidURL``, naming the part that is wrong, without the
@@ -21,12 +22,19 @@ extension RabbitMQConfiguration {
     }
     var rest = url[colon.upperBound...]
     if rest.contains("#") { throw .invalidURL("fragment", "is not allowed: write # as %23") }
+    // An '@' behind '?' or '/' is most likely the end of a password that is not percent-encoded: it would be taken for
+    // something that may be shown.
     if let mark = rest.firstIndex(of: "?") {
-      try readParameters(rest[rest.index(after: mark)...])
+      let query = rest[rest.index(after: mark)...]
+      if query.contains("@") { throw .invalidURL("query", "contains an '@': write it as %40, and a '?' before it as %3f") }
+      try readParameters(query)
       rest = rest[..<mark]
     }
     if let slash = rest.firstIndex(of: "/") {
       let path = rest[rest.index(after: slash)...]
+      if path.contains("@") {
+        throw .invalidURL("virtual host", "contains an '@': write it as %40, and a '/' before it as %2f")
+      }
       if path.contains("/") { throw .invalidURL("virtual host", "contains a '/': write it as %2f") }
       virtualHost = try percentDecoded(path, part: "virtual host")
       rest = rest[..<slash]
@@ -76,8 +84,9 @@ extension RabbitMQConfiguration {
         throw .invalidURL("host", "has more than one ':': IPv6 addresses are written like [::1]")
       }
     }
-    if name.isEmpty { throw .invalidURL("host", "is empty: write amqp://host") }
-    var host = Host(text.hasPrefix("[") ? String(name) : try percentDecoded(name, part: "host"))
+    if name.isEmpty, port == nil { throw .invalidURL("host", "is empty: write amqp://host") }
+    var host = Host("localhost")
+    if !name.isEmpty { host.name = text.hasPrefix("[") ? String(name) : try percentDecoded(name, part: "host") }
     // An empty port is the default one (RFC 3986 §3.2.3).
     if let port, !port.isEmpty {
       guard port.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(port), (1...65_535).contains(number) else {
@@ -88,11 +97,18 @@ extension RabbitMQConfiguration {
     return host
   }
 
+  private static let parameters = ["heartbeat", "connection_timeout", "channel_max", "frame_max", "connection_name"]
+
   private mutating func readParameters(_ text: Substring) throws(RabbitMQError) {
     var seen: Set<String> = []
-    for pair in text.split(separator: "&") {
+    for (index, pair) in text.split(separator: "&").enumerated() {
       let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      let name = try percentDecoded(parts[0], part: "parameter name")
+      let name = try percentDecoded(parts[0], part: "parameter number \(index + 1)")
+      // By number: a name that nobody knows may be a piece of a password.
+      guard Self.parameters.contains(name) else {
+        throw .invalidURL(
+          "parameter number \(index + 1)", "is unknown: known are \(Self.parameters.joined(separator: ", "))")
+      }
       let value = parts.count == 2 ? try percentDecoded(parts[1], part: "parameter \(name)") : ""
       if !seen.insert(name).inserted { throw .invalidURL("parameter \(name)", "is given twice") }
       func number(_ range: ClosedRange<Int>) throws(RabbitMQError) -> Int {
@@ -106,11 +122,7 @@ extension RabbitMQConfiguration {
       case "connection_timeout": connectTimeout = .milliseconds(try number(1...86_400_000))
       case "channel_max": channelMax = try number(1...65_535)
       case "frame_max": frameMax = try number(8192...1_048_576)
-      case "connection_name": connectionName = value
-      default:
-        throw .invalidURL(
-          "parameter \"\(name.prefix(40))\"",
-          "is unknown: known are heartbeat, connection_timeout, channel_max, frame_max, connection_name")
+      default: connectionName = value
       }
     }
   }

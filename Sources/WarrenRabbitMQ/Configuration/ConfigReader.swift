@@ -20,24 +20,34 @@ extension RabbitMQConfiguration {
   /// - Throws: ``RabbitMQError`` with code ``RabbitMQError/Code/invalidURL`` or
   ///   ``RabbitMQError/Code/invalidConfiguration``, naming the field and what is allowed.
   public init(config: ConfigReader) throws(RabbitMQError) {
-    if let url = config.string(forKey: "url", isSecret: true) { try self.init(url: url) } else { self.init() }
-    // A text where a number is due would otherwise read as "not set".
+    // `ConfigReader` gives nil for a value of another kind, which would read as "not set".
+    func text(_ key: ConfigKey, isSecret: Bool = false) throws(RabbitMQError) -> String? {
+      if let text = config.string(forKey: key, isSecret: isSecret) { return text }
+      if config.hasAnotherKind(key) { throw RabbitMQError(.invalidConfiguration, "\(key) is no text: allowed is text") }
+      return nil
+    }
     func number(_ key: ConfigKey) throws(RabbitMQError) -> Int? {
       if let number = config.int(forKey: key) { return number }
-      guard let text = config.string(forKey: key) else { return nil }
-      throw RabbitMQError(.invalidConfiguration, "\(key) is \"\(text)\": allowed is a whole number")
+      if let text = config.string(forKey: key) {
+        throw RabbitMQError(.invalidConfiguration, "\(key) is \"\(text)\": allowed is a whole number")
+      }
+      if config.hasAnotherKind(key) {
+        throw RabbitMQError(.invalidConfiguration, "\(key) is no whole number: allowed is a whole number")
+      }
+      return nil
     }
-    if let value = config.string(forKey: "user") { user = value }
-    if let value = config.string(forKey: "password", isSecret: true) { password = value }
-    if let value = config.string(forKey: "virtualHost") { virtualHost = value }
-    if let value = config.string(forKey: "connectionName") { connectionName = value }
+    if let url = try text("url", isSecret: true) { try self.init(url: url) } else { self.init() }
+    if let value = try text("user") { user = value }
+    if let value = try text("password", isSecret: true) { password = value }
+    if let value = try text("virtualHost") { virtualHost = value }
+    if let value = try text("connectionName") { connectionName = value }
     if let value = try number("heartbeatSeconds") { heartbeat = .seconds(value) }
     if let value = try number("connectTimeoutMilliseconds") { connectTimeout = .milliseconds(value) }
     if let value = try number("requestTimeoutMilliseconds") { requestTimeout = .milliseconds(value) }
     if let value = try number("writeStallLimitMilliseconds") { writeStallLimit = .milliseconds(value) }
     if let value = try number("channelMax") { channelMax = value }
     if let value = try number("frameMax") { frameMax = value }
-    if let value = config.string(forKey: "topology") {
+    if let value = try text("topology") {
       guard let mode = TopologyMode(rawValue: value) else {
         let allowed = TopologyMode.allCases.map(\.rawValue).joined(separator: ", ")
         throw RabbitMQError(.invalidConfiguration, "topology is \"\(value)\": allowed is one of \(allowed)")
@@ -49,5 +59,16 @@ extension RabbitMQConfiguration {
     if let value = try number("publishing.maximumBodySize") { publishing.maximumBodySize = value }
     if let value = try number("publishing.timeoutMilliseconds") { publishing.timeout = .milliseconds(value) }
     try validate()
+  }
+}
+
+extension ConfigReader {
+  /// Asked as a secret, so that no access log shows what it is.
+  fileprivate func hasAnotherKind(_ key: ConfigKey) -> Bool {
+    int(forKey: key, isSecret: true) != nil || double(forKey: key, isSecret: true) != nil
+      || bool(forKey: key, isSecret: true) != nil || bytes(forKey: key, isSecret: true) != nil
+      || stringArray(forKey: key, isSecret: true) != nil || intArray(forKey: key, isSecret: true) != nil
+      || doubleArray(forKey: key, isSecret: true) != nil || boolArray(forKey: key, isSecret: true) != nil
+      || byteChunkArray(forKey: key, isSecret: true) != nil
   }
 }

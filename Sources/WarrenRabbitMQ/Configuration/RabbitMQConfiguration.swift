@@ -85,7 +85,7 @@ public struct RabbitMQConfiguration: Sendable {
 
   /// The URL without the password, for messages.
   public var redactedURL: String {
-    let places = hosts.map { "\($0.name.contains(":") ? "[\($0.name)]" : $0.name):\($0.port)" }
+    let places = hosts.map { "\($0.name.contains(":") ? "[\($0.name)]" : percentEncoded($0.name)):\($0.port)" }
     let path = virtualHost == "/" ? "" : "/" + percentEncoded(virtualHost)
     return "amqp://\(percentEncoded(user))@\(places.joined(separator: ","))\(path)"
   }

@@ -1,4 +1,5 @@
 import Warren
+import WarrenSupport
 
 /// One of the two connections of a ``RabbitMQ``: what the engine says about it, and its channels.
 package final class BrokerConnection: ConnectionListener {
@@ -31,6 +32,8 @@ package final class BrokerConnection: ConnectionListener {
     self.name = name
     self.makeEngine = makeEngine
   }
+
+  package var isOpen: Bool { if case .open = status.value.phase { true } else { false } }
 
   package func start() {
     let engine = makeEngine(configuration, name, self)

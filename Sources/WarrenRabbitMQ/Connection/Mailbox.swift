@@ -1,5 +1,6 @@
 import CRabbitMQ
 import Warren
+import WarrenSupport
 
 /// Where callers leave commands for a connection thread. The descriptor is written only when the thread sleeps.
 final class Mailbox: Sendable {

@@ -1,5 +1,6 @@
 import DequeModule
 package import Warren
+import WarrenSupport
 
 /// The outcomes of many publishes, and a bound on how many of them are under way.
 package final class PublishBatch: Sendable {

@@ -1,4 +1,5 @@
 package import Warren
+import WarrenSupport
 
 #if canImport(FoundationEssentials)
   package import FoundationEssentials
@@ -27,14 +28,15 @@ package final class PublishOperation: TimerEntry, @unchecked Sendable {
   }
   private let state = Lock(State())
 
-  package init(_ request: PublishRequest, timeout: Duration, completion: Completion) {
+  /// `spent` is how much of the timeout is over already.
+  package init(_ request: PublishRequest, timeout: Duration, spent: Duration = .zero, completion: Completion) {
     exchange = request.exchange
     head = request.head
     body = request.body
     self.timeout = timeout
     self.completion = completion
     super.init()
-    Timers.shared.schedule(self, after: timeout)
+    Timers.shared.schedule(self, after: timeout - spent)
   }
 
   /// What it counts for in the window.

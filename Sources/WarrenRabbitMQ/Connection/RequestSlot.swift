@@ -1,4 +1,5 @@
 import Warren
+import WarrenSupport
 
 /// Where the reply to one request arrives. Exists before the request is sent, settles once, and ends by its deadline
 /// whatever the connection thread is doing.

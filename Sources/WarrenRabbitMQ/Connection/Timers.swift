@@ -1,5 +1,6 @@
 import CRabbitMQ
 import Warren
+import WarrenSupport
 
 #if canImport(Glibc)
   import Glibc

@@ -1,4 +1,5 @@
 import Warren
+import WarrenSupport
 
 /// A value that tasks can wait on: each waiter has a condition and a deadline.
 package final class Watched<Value: Sendable>: Sendable {

@@ -5,6 +5,7 @@
 #endif
 import Logging
 import Warren
+import WarrenSupport
 
 /// What happens to one delivery between the broker and its acknowledgement: find its type and handler, run the handler, let
 /// out what it published, or write the dead letter.
@@ -16,6 +17,7 @@ struct DeliveryProcessor: Sendable {
   let otherwise: (any DeliveryHandler)?
   let middleware: [Middleware<Delivery>]
   let copies: PublishingChannel
+  let publishing: BrokerConnection
   let topology: Topology
   let observer: ConsumeObserver
   let logger: Logger
@@ -79,11 +81,12 @@ struct DeliveryProcessor: Sendable {
   private func settle(
     _ message: IncomingMessage, _ delivery: Delivery, _ result: HandlerResult
   ) async -> QueueReader.Settlement {
-    switch result.outcome {
-    case .handled, .ignored, .deadLetter: break
-    case .failed:
-      // Stopped, not failed: it is delivered again.
-      if Task.isCancelled { return .leave }
+    // Stopped, not failed and not handled either: a handler may return early because it was cancelled. It is delivered again.
+    if Task.isCancelled, !result.isCommitted {
+      switch result.outcome {
+      case .handled, .failed: return .leave
+      case .ignored, .deadLetter: break
+      }
     }
     switch result.outcome {
     case .handled:
@@ -113,15 +116,16 @@ struct DeliveryProcessor: Sendable {
     var rest = collected[...]
     var backoff = Backoff()
     while let first = rest.first {
-      let run = rest.prefix { ($0.publisher as AnyObject) === (first.publisher as AnyObject) }
+      // A publisher that is no object is never identical, not even to itself.
+      let run = [first] + rest.dropFirst().prefix { ($0.publisher as AnyObject) === (first.publisher as AnyObject) }
       let outcomes = await first.publisher.publish(encoded: run.map(\.event))
       var confirmed = 0
       for outcome in outcomes {
         if outcome.isConfirmed { confirmed += 1 } else { break }
       }
       rest = rest.dropFirst(confirmed)
-      guard confirmed < outcomes.count else { continue }
-      switch outcomes[confirmed] {
+      guard confirmed < run.count else { continue }
+      switch confirmed < outcomes.count ? outcomes[confirmed] : .unknown("no outcome") {
       case .refused(let text), .unroutable(let text): return .some("\(rest[rest.startIndex].event.metadata.type): \(text)")
       case .confirmed, .congested, .notPublished, .unknown: break
       }
@@ -165,6 +169,9 @@ struct DeliveryProcessor: Sendable {
         } catch {
           logger.info("the dead-letter queue is missing", metadata: place.merging(["error": "\(error)"]) { $1 })
         }
+      case .refused where request.head.headerFrameSize > largestFrame:
+        observer.count(.deadLetter)
+        return .reject
       case .refused, .congested, .notPublished, .unknown:
         logger.info(
           "a dead letter is not confirmed yet: the event stays unacknowledged and it is tried again",
@@ -173,6 +180,11 @@ struct DeliveryProcessor: Sendable {
       if Task.isCancelled { return .leave }
       if await !backoff.wait() { return .leave }
     }
+  }
+
+  /// The reason makes the headers longer, and a connection that agreed on small frames cannot carry them any more.
+  private var largestFrame: Int {
+    if case .open(let info) = publishing.status.value.phase { info.frameMax } else { .max }
   }
 
   private var place: Logger.Metadata { ["queue": "\(queue)"] }

@@ -1,6 +1,7 @@
 import DequeModule
 import Logging
 import Warren
+import WarrenSupport
 
 /// Reads one queue on a channel of its own: takes deliveries as the broker sends them, gives each to a handler, as many at
 /// once as the concurrency allows, and acknowledges after the handler. From one start to one stop.

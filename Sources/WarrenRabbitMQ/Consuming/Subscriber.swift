@@ -87,7 +87,12 @@ public actor Subscriber: Service, CustomStringConvertible {
     do {
       readings = try plan()
     } catch {
-      signals.update { $0.phase = .ended }
+      // Who waits for readiness hears the same.
+      let reason = (error as? WarrenError)?.message ?? "\(error)"
+      signals.update {
+        $0.failure = RabbitMQError(.invalidConfiguration, reason)
+        $0.phase = .ended
+      }
       throw error
     }
     let signals = signals

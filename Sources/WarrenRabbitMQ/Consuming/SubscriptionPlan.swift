@@ -19,7 +19,12 @@ extension Subscriber {
     var byType: [EventType: any DeliveryHandler] = [:]
     var otherwise: (any DeliveryHandler)?
     for handler in handlers {
-      if handler.eventTypes.isEmpty {
+      if handler.eventTypes.isEmpty, !handler.isCatchAll {
+        throw WarrenError(
+          .invalidConfiguration,
+          "\(self) has a handler with no event type: name one, or use Otherwise for what no other handler takes")
+      }
+      if handler.isCatchAll {
         if otherwise != nil { throw WarrenError(.invalidConfiguration, "\(self) has more than one Otherwise handler") }
         otherwise = handler
       }
@@ -58,7 +63,7 @@ extension Subscriber {
     try check("the name \(deadLetters)", "\(deadLetters.utf8.count) bytes", deadLetters.utf8.count <= 255, "255 bytes: shorten the service, the subscription or the type")
     let processor = DeliveryProcessor(
       queue: name, type: type, deadLetters: deadLetters, handlers: handlers, otherwise: otherwise,
-      middleware: options.middleware, copies: rabbit.copies, topology: rabbit.topology,
+      middleware: options.middleware, copies: rabbit.copies, publishing: rabbit.publishing, topology: rabbit.topology,
       observer: ConsumeObserver(queue: name), logger: logger)
     return Reading(
       entities: TopologyEntity.subscription(owner, type, queue), processor: processor, prefetch: prefetch,

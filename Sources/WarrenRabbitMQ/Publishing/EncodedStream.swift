@@ -9,6 +9,7 @@ package final class EncodedStream {
   private let publisher: Publisher
   private let stream: PublishStream
   private var types = Deque<EventType>()
+  private var hasWaitedInVain = false
 
   init(_ publisher: Publisher) {
     self.publisher = publisher
@@ -21,8 +22,11 @@ package final class EncodedStream {
   /// Suspends while the window is full.
   package func add(_ event: EncodedEvent) async {
     types.append(event.metadata.type)
-    switch await publisher.prepare(event) {
-    case .failure(let refusal): stream.add(settled: refusal.outcome)
+    let patience = publisher.channel.patience(hasWaitedInVain: hasWaitedInVain)
+    switch await publisher.prepare(event, within: patience) {
+    case .failure(let refusal):
+      if case .notPublished = refusal.outcome { hasWaitedInVain = true }
+      stream.add(settled: refusal.outcome)
     case .success(let request): await stream.add(request)
     }
   }

@@ -21,6 +21,7 @@ package final class PublishStream {
   private let chunk: Int
   private let batch = PublishBatch()
   private var waiting: [(index: Int, request: PublishRequest)] = []
+  private var hasWaitedInVain = false
 
   package init(channel: PublishingChannel, chunk: Int) {
     self.channel = channel
@@ -40,7 +41,8 @@ package final class PublishStream {
   /// Hands over what waits, and returns when the window has room for more.
   package func flush() async {
     guard !waiting.isEmpty else { return }
-    await channel.submit(waiting, to: batch)
+    let patience = channel.patience(hasWaitedInVain: hasWaitedInVain)
+    hasWaitedInVain = await !channel.submit(waiting, to: batch, patience: patience)
     waiting.removeAll(keepingCapacity: true)
     await batch.wait(untilPending: channel.window)
   }

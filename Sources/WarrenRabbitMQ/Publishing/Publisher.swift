@@ -1,4 +1,5 @@
 public import Warren
+import WarrenSupport
 
 /// Publishes typed events: each to the exchange of its type, and each call returns when the broker has confirmed it.
 ///
@@ -146,8 +147,9 @@ public actor Publisher: EncodedPublisher {
       metadata: metadata, body: body, routingKey: options.routingKey, expiry: options.expiry, hasOwnID: options.id == nil)
   }
 
-  /// The frames of an event, or why it cannot be sent.
-  nonisolated func prepare(_ event: EncodedEvent) async -> Result<PublishRequest, Refusal> {
+  /// The frames of an event, or why it cannot be sent. Where its exchange has to be declared first, that may take as long
+  /// as `timeout`.
+  nonisolated func prepare(_ event: EncodedEvent, within timeout: Duration) async -> Result<PublishRequest, Refusal> {
     let type = event.metadata.type
     let limit = rabbit.configuration.publishing.maximumBodySize
     guard event.body.count <= limit else {
@@ -157,20 +159,18 @@ public actor Publisher: EncodedPublisher {
     do throws(WarrenError) {
       if !known.withLock({ $0.contains(type) }) {
         try type.validate()
-        if let problem = await declare(type) { return .failure(.init(problem)) }
+        if let problem = await declare(type, within: timeout) { return .failure(.init(problem)) }
       }
-      let head = try PublishHead(
-        exchange: exchange, routingKey: event.routingKey ?? type.name, properties: MessageProperties(event),
-        bodySize: event.body.count)
+      let head = try PublishHead(event, exchange: exchange)
       return .success(PublishRequest(exchange: exchange, head: head, body: event.body))
     } catch {
       return .failure(.init(.refused(error.message)))
     }
   }
 
-  private func declare(_ type: EventType) async -> PublishOutcome? {
+  private nonisolated func declare(_ type: EventType, within timeout: Duration) async -> PublishOutcome? {
     do throws(RabbitMQError) {
-      try await rabbit.topology.ensure([.exchange(of: type)])
+      try await rabbit.topology.ensure([.exchange(of: type)], within: timeout)
       known.withLock { _ = $0.insert(type) }
       return nil
     } catch {
@@ -183,10 +183,11 @@ public actor Publisher: EncodedPublisher {
   private nonisolated func send(_ event: EncodedEvent) async -> PublishOutcome {
     rabbit.events.count(1)
     defer { rabbit.events.count(-1) }
-    switch await prepare(event) {
+    let start = ContinuousClock.now
+    switch await prepare(event, within: rabbit.configuration.publishing.timeout) {
     case .failure(let refusal): return refusal.outcome
     case .success(let request):
-      let outcome = await rabbit.events.publish(request)
+      let outcome = await rabbit.events.publish(request, since: start)
       return await judge(outcome, of: event.metadata.type)
     }
   }

@@ -1,4 +1,5 @@
 package import Warren
+import WarrenSupport
 
 /// A channel in confirm mode on the publishing connection, opened when it is first used and shared by all that publish.
 package final class PublishingChannel: Sendable {
@@ -21,7 +22,18 @@ package final class PublishingChannel: Sendable {
   /// The channel, when it is open already: the usual case, without a suspension.
   private var openChannel: ChannelID? { phase.withLock { if case .open(let id) = $0 { id } else { nil } } }
 
-  package func ready() async throws(RabbitMQError) -> ChannelID {
+  /// The channel, opened if need be. Waits no longer than `timeout`, whoever else waits for the same.
+  private func ready(within timeout: Duration) async throws(RabbitMQError) -> ChannelID {
+    if let id = openChannel { return id }
+    let start = ContinuousClock.now
+    try await connection.whenOpen(timeout: timeout)
+    let rest = timeout - (ContinuousClock.now - start)
+    return try await patiently(within: rest, for: "opening the publishing channel") { () throws(RabbitMQError) in
+      try await self.ready()
+    }
+  }
+
+  private func ready() async throws(RabbitMQError) -> ChannelID {
     if let id = openChannel { return id }
     let task = phase.withLock { phase -> Task<ChannelID, any Error> in
       switch phase {
@@ -66,31 +78,39 @@ package final class PublishingChannel: Sendable {
 
   package var window: Int { configuration.publishing.window }
 
-  /// Publishes one message and waits for its outcome.
-  package func publish(_ request: PublishRequest, timeout: Duration? = nil) async -> PublishOutcome {
-    let channel: ChannelID
-    if let open = openChannel {
-      channel = open
-    } else {
-      do throws(RabbitMQError) { channel = try await ready() } catch { return .notPublished(error.message) }
-    }
-    let operation = PublishOperation(
-      request, timeout: timeout ?? configuration.publishing.timeout, completion: .awaited)
-    connection.submit(.publish(channel, [operation]))
-    return await operation.outcome()
-  }
-
-  /// Publishes messages of a batch; their outcomes go there.
-  package func submit(_ requests: [(index: Int, request: PublishRequest)], to batch: PublishBatch) async {
+  /// Publishes one message and waits for its outcome. Its deadline counts from `start`, or from now.
+  package func publish(_ request: PublishRequest, since start: ContinuousClock.Instant? = nil) async -> PublishOutcome {
+    let timeout = configuration.publishing.timeout
+    let start = start ?? .now
     let channel: ChannelID
     if let open = openChannel {
       channel = open
     } else {
       do throws(RabbitMQError) {
-        channel = try await ready()
+        channel = try await ready(within: timeout - (.now - start))
+      } catch {
+        return .notPublished(error.message)
+      }
+    }
+    let operation = PublishOperation(request, timeout: timeout, spent: .now - start, completion: .awaited)
+    connection.submit(.publish(channel, [operation]))
+    return await operation.outcome()
+  }
+
+  /// Publishes messages of a batch; their outcomes go there. Waits for the channel no longer than `patience`; false when
+  /// there was none by then.
+  package func submit(
+    _ requests: [(index: Int, request: PublishRequest)], to batch: PublishBatch, patience: Duration
+  ) async -> Bool {
+    let channel: ChannelID
+    if let open = openChannel {
+      channel = open
+    } else {
+      do throws(RabbitMQError) {
+        channel = try await ready(within: patience)
       } catch {
         for (index, _) in requests { batch.settled(index, .notPublished(error.message)) }
-        return
+        return false
       }
     }
     let operations = requests.map { index, request in
@@ -102,6 +122,13 @@ package final class PublishingChannel: Sendable {
     }
     batch.track(operations)
     connection.submit(.publish(channel, operations.map(\.1)))
+    return true
+  }
+
+  /// How long an event of a batch may wait before it is handed over. When one has waited in vain for a connection, those
+  /// behind it do not wait again: one after the other, their deadlines would add up to hours.
+  func patience(hasWaitedInVain: Bool) -> Duration {
+    hasWaitedInVain && !connection.isOpen ? .zero : configuration.publishing.timeout
   }
 
   func count(_ change: Int) { pending.update { $0 += change } }

@@ -19,34 +19,30 @@ package actor Topology {
     self.timeout = configuration.requestTimeout
   }
 
-  /// Makes sure of each entity, in order. What was declared once in this process is not asked for again.
-  package func ensure(_ entities: [TopologyEntity]) async throws(RabbitMQError) {
-    guard mode != .assume, !known.isSuperset(of: entities) else { return }
-    await enter()
-    defer { leave() }
-    try await connection.whenOpen(timeout: timeout)
+  /// Makes sure of each entity, in order. What was declared once in this process is not asked for again. Takes no longer
+  /// than `limit`; nil is as long as the broker needs.
+  package func ensure(_ entities: [TopologyEntity], within limit: Duration? = nil) async throws(RabbitMQError) {
+    guard mode != .assume else { return }
+    let start = ContinuousClock.now
     for entity in entities where !known.contains(entity) {
       guard let request = entity.request(passive: mode == .verify) else { continue }
-      try await send(request, for: entity)
-      known.insert(entity)
+      let rest = limit.map { $0 - (ContinuousClock.now - start) }
+      try await perform(request, for: entity, unlessKnown: true, within: rest)
     }
   }
 
   /// Declares what does not exist, and takes what exists as it is, whatever its settings.
   package func ensureMissing(_ entities: [TopologyEntity]) async throws(RabbitMQError) {
-    await enter()
-    defer { leave() }
-    try await connection.whenOpen(timeout: timeout)
     for entity in entities {
       if let passive = entity.request(passive: true) {
         do throws(RabbitMQError) {
-          try await send(passive, for: entity)
+          try await perform(passive, for: entity)
           continue
         } catch {
           guard error.code == .notFound else { throw error }
         }
       }
-      if let request = entity.request(passive: false) { try await send(request, for: entity) }
+      if let request = entity.request(passive: false) { try await perform(request, for: entity) }
     }
   }
 
@@ -56,10 +52,34 @@ package actor Topology {
   /// Any other request, under the same rule of one at a time.
   @discardableResult
   package func perform(_ request: Request) async throws(RabbitMQError) -> Reply {
+    try await perform(request, for: nil)
+  }
+
+  /// The caller may give up at any time; the request is carried through, because only its answer tells in what state the
+  /// channel is.
+  @discardableResult
+  private func perform(
+    _ request: Request, for entity: TopologyEntity?, unlessKnown: Bool = false, within limit: Duration? = nil
+  ) async throws(RabbitMQError) -> Reply {
+    let start = ContinuousClock.now
+    try await connection.whenOpen(timeout: min(limit ?? timeout, timeout))
+    let rest = limit.map { $0 - (ContinuousClock.now - start) }
+    return try await patiently(within: rest, for: entity?.name ?? "\(request)") { () throws(RabbitMQError) in
+      try await self.takeTurn(request, for: entity, unlessKnown: unlessKnown)
+    }
+  }
+
+  private func takeTurn(
+    _ request: Request, for entity: TopologyEntity?, unlessKnown: Bool
+  ) async throws(RabbitMQError) -> Reply {
     await enter()
     defer { leave() }
+    // Somebody before it may have wanted the same, or may have lost the connection.
+    if unlessKnown, let entity, known.contains(entity) { return .done }
     try await connection.whenOpen(timeout: timeout)
-    return try await send(request, for: nil)
+    let reply = try await send(request, for: entity)
+    if unlessKnown, let entity { known.insert(entity) }
+    return reply
   }
 
   @discardableResult

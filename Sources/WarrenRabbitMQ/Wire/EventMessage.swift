@@ -6,32 +6,19 @@
 import Warren
 
 extension MessageProperties {
-  /// An event's metadata as it goes on the wire: AMQP's properties, and CloudEvents' attributes as headers.
+  /// AMQP's own properties of an event, and the headers that its publisher gave it. What Warren adds is written by
+  /// ``EventMetadata/writeHeaders(to:hasOwnID:)``.
   init(_ event: EncodedEvent) {
     let metadata = event.metadata
-    headers = metadata.headers
-    headers[Headers.specVersion] = "1.0"
-    headers[Headers.type] = .string(metadata.type.name)
-    if let id = metadata.id {
-      messageID = id.text
-      headers[Headers.eventID] = .string(id.text)
-      if event.hasOwnID { headers[Headers.ownID] = 1 }
+    if !metadata.headers.isEmpty {
+      // What the metadata itself says stands above a header of the same name; no key may be there twice.
+      let written = metadata.trace == nil ? EventMetadata.ownHeaders : EventMetadata.knownHeaders
+      headers = metadata.headers.filter { !written.contains($0.key) }
     }
-    if let source = metadata.source {
-      appID = source
-      headers[Headers.source] = .string(source)
-    }
+    messageID = metadata.id?.text
+    appID = metadata.source
     if let time = metadata.time {
-      timestamp = UInt64(bitPattern: Int64(time.timeIntervalSince1970.rounded(.down)))
-      headers[Headers.time] = .string(time.rfc3339)
-    }
-    if let subject = metadata.subject { headers[Headers.subject] = .string(subject) }
-    if let key = metadata.key { headers[Headers.key] = .string(key) }
-    if let causation = metadata.causationID { headers[Headers.causation] = .string(causation) }
-    if let trace = metadata.trace {
-      if let value = trace.traceparent { headers[Headers.traceparent] = .string(value) }
-      if let value = trace.tracestate { headers[Headers.tracestate] = .string(value) }
-      if let value = trace.baggage { headers[Headers.baggage] = .string(value) }
+      timestamp = UInt64(bitPattern: Int64(max(-8e12, min(8e12, time.timeIntervalSince1970.rounded(.down)))))
     }
     correlationID = metadata.correlationID
     type = metadata.type.name
@@ -42,11 +29,32 @@ extension MessageProperties {
 }
 
 extension EventMetadata {
-  private static let known: Set<String> = [
+  /// CloudEvents' attributes, trace context and Warren's own headers.
+  func writeHeaders(to writer: inout FieldWriter, hasOwnID: Bool) {
+    writer.entry(Headers.specVersion, text: "1.0")
+    writer.entry(Headers.type, text: type.name)
+    if let id {
+      writer.entry(Headers.eventID, text: id.text)
+      if hasOwnID { writer.entry(Headers.ownID, 1) }
+    }
+    writer.entry(Headers.source, text: source)
+    writer.entry(Headers.time, text: time?.rfc3339)
+    writer.entry(Headers.subject, text: subject)
+    writer.entry(Headers.key, text: key)
+    writer.entry(Headers.causation, text: causationID)
+    guard let trace else { return }
+    writer.entry(Headers.traceparent, text: trace.traceparent)
+    writer.entry(Headers.tracestate, text: trace.tracestate)
+    writer.entry(Headers.baggage, text: trace.baggage)
+  }
+}
+
+extension EventMetadata {
+  fileprivate static let ownHeaders: Set<String> = [
     Headers.sequence, Headers.ownID, Headers.key, Headers.causation, Headers.specVersion, Headers.eventID,
-    Headers.source, Headers.type, Headers.time, Headers.subject, Headers.traceparent, Headers.tracestate,
-    Headers.baggage,
+    Headers.source, Headers.type, Headers.time, Headers.subject,
   ]
+  fileprivate static let knownHeaders = ownHeaders.union([Headers.traceparent, Headers.tracestate, Headers.baggage])
 
   /// What a message says about its event. A foreign producer may have left out everything.
   init(_ properties: MessageProperties, type: EventType) {
@@ -60,7 +68,7 @@ extension EventMetadata {
       id: id, type: type, source: text(Headers.source) ?? properties.appID, time: time, key: text(Headers.key),
       subject: text(Headers.subject), correlationID: properties.correlationID, causationID: text(Headers.causation),
       trace: trace.isEmpty ? nil : trace, contentType: properties.contentType,
-      headers: headers.filter { !Self.known.contains($0.key) })
+      headers: headers.filter { !Self.knownHeaders.contains($0.key) })
     let declared = properties.type ?? text(Headers.type)
     if let declared, declared != type.name { declaredType = declared }
   }

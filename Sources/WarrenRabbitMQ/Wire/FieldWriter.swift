@@ -19,20 +19,9 @@ struct FieldWriter {
 
   mutating func u8(_ value: UInt8) { bytes.append(value) }
 
-  mutating func u16(_ value: UInt16) {
-    bytes.append(UInt8(truncatingIfNeeded: value >> 8))
-    bytes.append(UInt8(truncatingIfNeeded: value))
-  }
-
-  mutating func u32(_ value: UInt32) {
-    u16(UInt16(truncatingIfNeeded: value >> 16))
-    u16(UInt16(truncatingIfNeeded: value))
-  }
-
-  mutating func u64(_ value: UInt64) {
-    u32(UInt32(truncatingIfNeeded: value >> 32))
-    u32(UInt32(truncatingIfNeeded: value))
-  }
+  mutating func u16(_ value: UInt16) { withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) } }
+  mutating func u32(_ value: UInt32) { withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) } }
+  mutating func u64(_ value: UInt64) { withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) } }
 
   mutating func raw(_ source: some Sequence<UInt8>) { bytes.append(contentsOf: source) }
 
@@ -96,6 +85,13 @@ struct FieldWriter {
   mutating func entry(_ key: String, _ value: HeaderValue) {
     shortString(key)
     field(value)
+  }
+
+  mutating func entry(_ key: String, text: String?) {
+    guard let text else { return }
+    shortString(key)
+    u8(UInt8(ascii: "S"))
+    longString(text)
   }
 
   /// By key, so that equal tables are equal bytes.

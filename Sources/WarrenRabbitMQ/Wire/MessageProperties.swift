@@ -91,18 +91,21 @@ extension MessageProperties {
     (Flag.clusterID, .shortString),
   ]
 
-  /// The short strings among the values, with their names for error messages.
-  var shortStrings: [(name: String, value: String?)] {
-    [
-      ("content-type", contentType), ("content-encoding", contentEncoding), ("correlation-id", correlationID),
-      ("reply-to", replyTo), ("expiration", expiration), ("message-id", messageID), ("type", type), ("user-id", userID),
-      ("app-id", appID), ("cluster-id", clusterID),
-    ]
+  /// Which of the short strings is too long for the protocol (AMQP 0-9-1 §4.2.5.3).
+  var tooLong: (name: String, bytes: Int)? {
+    func check(_ name: String, _ value: String?) -> (name: String, bytes: Int)? {
+      guard let count = value?.utf8.count, count > 255 else { return nil }
+      return (name, count)
+    }
+    return check("message-id", messageID) ?? check("correlation-id", correlationID) ?? check("type", type)
+      ?? check("app-id", appID) ?? check("content-type", contentType) ?? check("content-encoding", contentEncoding)
+      ?? check("reply-to", replyTo) ?? check("expiration", expiration) ?? check("user-id", userID)
+      ?? check("cluster-id", clusterID)
   }
 
   /// Writes flags and values. Returns where the number of the header `warren-seq` stands, which comes first among the
-  /// headers so that a returned message gives it back without a search.
-  func write(to writer: inout FieldWriter) -> Int {
+  /// headers so that a returned message gives it back without a search; `first` writes further headers before `headers`.
+  func write(to writer: inout FieldWriter, first: (inout FieldWriter) -> Void = { _ in }) -> Int {
     var flags = Flag.headers
     if contentType != nil { flags |= Flag.contentType }
     if contentEncoding != nil { flags |= Flag.contentEncoding }
@@ -126,7 +129,8 @@ extension MessageProperties {
       writer.u8(UInt8(ascii: "l"))
       sequence = writer.bytes.count
       writer.u64(0)
-      writer.entries(headers)
+      first(&writer)
+      if !headers.isEmpty { writer.entries(headers) }
     }
     if let deliveryMode { writer.u8(deliveryMode) }
     if let priority { writer.u8(priority) }

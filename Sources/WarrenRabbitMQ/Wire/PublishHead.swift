@@ -14,22 +14,36 @@ package struct PublishHead: Sendable {
   /// The size of the header frame as it counts against the largest frame.
   var headerFrameSize: Int { bytes.count - headerFrameOffset }
 
+  /// The frames of a message with these properties.
   /// - Throws: ``WarrenError`` with code ``WarrenError/Code/invalidMetadata``: a short string of more than 255 bytes or
   ///   properties that are too large would break the connection, not the call.
   init(exchange: String, routingKey: String, properties: MessageProperties, bodySize: Int) throws(WarrenError) {
-    for (name, value) in properties.shortStrings + [("routing key", routingKey), ("exchange", exchange)] {
-      if let value, value.utf8.count > 255 {
-        throw WarrenError(.invalidMetadata, "the \(name) has \(value.utf8.count) bytes; AMQP allows 255")
-      }
-    }
-    try Self.checkKeys(properties.headers, depth: 0)
+    try self.init(exchange, routingKey, properties, bodySize) { _ in }
+  }
 
-    var writer = FieldWriter(capacity: 512)
+  /// The frames of an event. Its own headers are written directly: putting them into a dictionary first costs as much as
+  /// coding a small body.
+  init(_ event: EncodedEvent, exchange: String) throws(WarrenError) {
+    let type = event.metadata.type.name
+    try self.init(exchange, event.routingKey ?? type, MessageProperties(event), event.body.count) {
+      event.metadata.writeHeaders(to: &$0, hasOwnID: event.hasOwnID)
+    }
+  }
+
+  private init(
+    _ exchange: String, _ routingKey: String, _ properties: MessageProperties, _ bodySize: Int,
+    _ writeHeaders: (inout FieldWriter) -> Void
+  ) throws(WarrenError) {
+    if let (name, count) = properties.tooLong { throw Self.tooLong(name, count) }
+    if routingKey.utf8.count > 255 { throw Self.tooLong("routing key", routingKey.utf8.count) }
+    if exchange.utf8.count > 255 { throw Self.tooLong("exchange", exchange.utf8.count) }
+    if !properties.headers.isEmpty { try Self.checkKeys(properties.headers, depth: 0) }
+
+    var writer = FieldWriter(capacity: 640)
     writer.u8(1)
     writer.u16(0)
-    let methodSize = 4 + 2 + 1 + exchange.utf8.count + 1 + routingKey.utf8.count + 1
-    writer.u32(UInt32(methodSize))
-    writer.u32(60 << 16 | 40)
+    writer.u32(UInt32(4 + 2 + 1 + exchange.utf8.count + 1 + routingKey.utf8.count + 1))
+    writer.u32(Method.basicPublish)
     writer.u16(0)
     writer.shortString(exchange)
     writer.shortString(routingKey)
@@ -45,7 +59,7 @@ package struct PublishHead: Sendable {
     writer.u16(60)
     writer.u16(0)
     writer.u64(UInt64(bodySize))
-    sequenceOffset = properties.write(to: &writer)
+    sequenceOffset = properties.write(to: &writer, first: writeHeaders)
     writer.patch(UInt32(writer.bytes.count - sizeAt - 4), at: sizeAt)
     writer.u8(0xce)
     bytes = writer.bytes
@@ -53,6 +67,10 @@ package struct PublishHead: Sendable {
       throw WarrenError(
         .invalidMetadata, "the headers and properties have \(headerFrameSize) bytes; allowed are \(Self.largestHeader)")
     }
+  }
+
+  private static func tooLong(_ name: String, _ count: Int) -> WarrenError {
+    WarrenError(.invalidMetadata, "the \(name) has \(count) bytes; AMQP allows 255")
   }
 
   private static func checkKeys(_ table: [String: HeaderValue], depth: Int) throws(WarrenError) {

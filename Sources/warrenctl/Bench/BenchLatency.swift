@@ -2,6 +2,7 @@ import ArgumentParser
 import Logging
 import Warren
 import WarrenRabbitMQ
+import WarrenSupport
 
 struct BenchLatency: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

@@ -239,6 +239,7 @@ final class ConnectionLoop {
 
   /// True when there may be more to read.
   private func readFrames() throws(RabbitMQError) -> Bool {
+    noteArrival()
     var count = 0
     while count < Self.readBurst, try session.nextFrame(&frame) {
       count += 1
@@ -255,6 +256,15 @@ final class ConnectionLoop {
     }
     touched.removeAll(keepingCapacity: true)
     return count == Self.readBurst
+  }
+
+  /// The library swallows the broker's heartbeats, and a large frame takes a while to be whole: what tells that the broker
+  /// lives is that bytes are there.
+  private func noteArrival() {
+    let now = clock.now()
+    guard heartbeats.isQuiet(now) else { return }
+    var input = pollfd(fd: session.descriptor, events: Int16(POLLIN), revents: 0)
+    if poll(&input, 1, 0) > 0, input.revents & Int16(POLLIN) != 0 { heartbeats.received(now) }
   }
 
   private func handleFrame() throws(RabbitMQError) {
@@ -387,7 +397,8 @@ final class ConnectionLoop {
       return remove(channel, because: error)
     }
     for slot in channel.requests.removeAll() { slot.settle(.failure(error)) }
-    let named = error.exchangeInText
+    // A routing key that is forbidden is not the fault of all that goes to its exchange.
+    let named = error.message.contains("access to topic '") ? nil : error.exchangeInText
     let blamed = channel.publishes.channelClosed(isBlamed: named.map { name in { $0.exchange == name } })
     for operation in blamed { operation.settle(.refused(error.message)) }
     channel.phase = .opening
@@ -454,9 +465,12 @@ final class ConnectionLoop {
     let now = clock.now()
     var wakeAt = heartbeats.nextAction
     if goodbye != nil { wakeAt = min(wakeAt, now + 100_000_000) }
-    if let stalledSince { wakeAt = min(wakeAt, stalledSince + configuration.writeStallLimit.nanoseconds) }
-    for channel in channels.values where channel.requests.outstanding != nil {
-      wakeAt = min(wakeAt, channel.requests.sentAt + configuration.requestTimeout.nanoseconds)
+    // While the broker says that it is blocked these deadlines stand still; counted here, the thread would not sleep.
+    if blockedReason == nil {
+      if let stalledSince { wakeAt = min(wakeAt, stalledSince + configuration.writeStallLimit.nanoseconds) }
+      for channel in channels.values where channel.requests.outstanding != nil {
+        wakeAt = min(wakeAt, channel.requests.sentAt + configuration.requestTimeout.nanoseconds)
+      }
     }
     let ms = wakeAt <= now ? 0 : Int32(min((wakeAt - now) / 1_000_000 + 1, 60_000))
     var input = pollfd(

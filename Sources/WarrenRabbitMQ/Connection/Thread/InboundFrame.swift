@@ -89,6 +89,7 @@ enum Method {
   static let basicQos: UInt32 = 60 << 16 | 10
   static let basicConsume: UInt32 = 60 << 16 | 20
   static let basicCancel: UInt32 = 60 << 16 | 30
+  static let basicPublish: UInt32 = 60 << 16 | 40
   static let basicReturn: UInt32 = 60 << 16 | 50
   static let basicDeliver: UInt32 = 60 << 16 | 60
   static let basicAck: UInt32 = 60 << 16 | 80

@@ -6,11 +6,12 @@
   #endif
 
   /// The pthread twin of the lock below: ThreadSanitizer does not understand `Mutex` on Linux and reports false races.
-  package final class Lock<Value>: @unchecked Sendable {
+  public final class Lock<Value>: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private var value: Value
 
-    package init(_ value: sending Value) {
+    /// A lock around `value`.
+    public init(_ value: sending Value) {
       mutex = .allocate(capacity: 1)
       mutex.initialize(to: pthread_mutex_t())
       pthread_mutex_init(mutex, nil)
@@ -22,25 +23,31 @@
       mutex.deallocate()
     }
 
-    package func withLock<R, E: Error>(_ body: (inout Value) throws(E) -> R) throws(E) -> R {
+    /// Runs `body` with exclusive access to the value.
+    public func withLock<R, E: Error>(_ body: (inout Value) throws(E) -> R) throws(E) -> R {
       pthread_mutex_lock(mutex)
       defer { pthread_mutex_unlock(mutex) }
       return try body(&value)
     }
   }
 #else
-  package import Synchronization
+  public import Synchronization
 
   /// The only lock in Warren. Never held across a suspension, and no continuation is resumed inside it.
-  package final class Lock<Value>: Sendable {
+  ///
+  /// In a module of its own, which no product offers, because only what is public can be inlined into another module: as a
+  /// generic function it looked its types up for every event, several times, which was a sixth of the work of a publish.
+  public final class Lock<Value>: Sendable {
     @usableFromInline let mutex: Mutex<Unchecked<Value>>
 
-    package init(_ value: sending Value) {
+    /// A lock around `value`.
+    public init(_ value: sending Value) {
       mutex = Mutex(Unchecked(value))
     }
 
-    @inlinable
-    package func withLock<R, E: Error>(_ body: (inout Value) throws(E) -> R) throws(E) -> R {
+    /// Runs `body` with exclusive access to the value.
+    @inlinable @inline(__always)
+    public func withLock<R, E: Error>(_ body: (inout Value) throws(E) -> R) throws(E) -> R {
       let result = mutex.withLock { (guarded) -> Unchecked<Result<R, E>> in
         do throws(E) {
           return Unchecked(.success(try body(&guarded.value)))
@@ -54,8 +61,8 @@
 
   /// `Mutex` asks for `sending` in and out of its closure, which a `body` of any kind cannot promise. What the lock
   /// guards leaves it only as what `body` returns.
-  @usableFromInline
-  package struct Unchecked<Value>: @unchecked Sendable {
+  @frozen
+  public struct Unchecked<Value>: @unchecked Sendable {
     @usableFromInline var value: Value
     @usableFromInline init(_ value: Value) { self.value = value }
   }

@@ -1,0 +1,195 @@
+import Foundation
+import Warren
+import WarrenRabbitMQ
+import WarrenSupport
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
+
+/// A TCP proxy on loopback between a client and a broker, which fails in chosen ways.
+package final class FaultProxy: Sendable {
+  /// What is done with bytes. `up` is from the client to the broker.
+  package struct Behaviour: Sendable {
+    /// Bytes are not read: the kernel's buffers fill, and the sender stands. Nobody sees an end.
+    package var holdsUp = false
+    package var holdsDown = false
+    /// After so many more bytes in this direction, all connections are reset. The bytes up to there arrive.
+    package var cutAfterUp: Int?
+    package var cutAfterDown: Int?
+    /// New connections are accepted and closed at once.
+    package var refuses = false
+    /// The most bytes in each turn of 10 ms, in each direction.
+    package var bytesPerTurn: Int?
+    package init() {}
+  }
+
+  private struct Pair {
+    var client: Int32
+    var broker: Int32
+  }
+  private struct State {
+    var behaviour = Behaviour()
+    var isClosed = false
+    var wantsCut = false
+    var accepted = 0
+    var up = 0
+    var down = 0
+  }
+  private let state = Lock(State())
+  private let listener: Int32
+  private let target: sockaddr_in
+  package let port: Int
+
+  /// Forwards to 127.0.0.1 at `port`.
+  package init(to port: Int) throws {
+    target = Self.loopback(port)
+    (listener, self.port) = try Self.listen()
+    Thread.detachNewThread { [self] in run() }
+  }
+
+  private static func listen() throws -> (descriptor: Int32, port: Int) {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var address = loopback(0)
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isBound = withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
+        bind(descriptor, pointer, length) == 0 && Glibc.listen(descriptor, 64) == 0
+          && getsockname(descriptor, pointer, &length) == 0
+      }
+    }
+    guard isBound else { throw TestBroker.Failed(text: "no port for a proxy: \(String(cString: strerror(errno)))") }
+    return (descriptor, Int(UInt16(bigEndian: address.sin_port)))
+  }
+
+  package func behave(_ change: (inout Behaviour) -> Void) { state.withLock { change(&$0.behaviour) } }
+  /// Resets all connections now.
+  package func cut() { state.withLock { $0.wantsCut = true } }
+  /// Ends the proxy and its connections.
+  package func close() { state.withLock { $0.isClosed = true } }
+  package var accepted: Int { state.withLock { $0.accepted } }
+  /// Bytes that were forwarded so far.
+  package var forwarded: (up: Int, down: Int) { state.withLock { ($0.up, $0.down) } }
+
+  private static func loopback(_ port: Int) -> sockaddr_in {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = in_port_t(UInt16(clamping: port).bigEndian)
+    address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
+    return address
+  }
+
+  private func run() {
+    var pairs: [Pair] = []
+    var buffer = [UInt8](repeating: 0, count: 64 << 10)
+    while true {
+      let (behaviour, isClosed, wantsCut) = state.withLock { state in
+        defer { state.wantsCut = false }
+        return (state.behaviour, state.isClosed, state.wantsCut)
+      }
+      if isClosed || wantsCut {
+        for pair in pairs { reset(pair) }
+        pairs = []
+      }
+      if isClosed {
+        shut(listener)
+        return
+      }
+      var polled = [pollfd(fd: listener, events: Int16(POLLIN), revents: 0)]
+      for pair in pairs {
+        polled.append(pollfd(fd: pair.client, events: behaviour.holdsUp ? 0 : Int16(POLLIN), revents: 0))
+        polled.append(pollfd(fd: pair.broker, events: behaviour.holdsDown ? 0 : Int16(POLLIN), revents: 0))
+      }
+      _ = poll(&polled, nfds_t(polled.count), 5)
+      if polled[0].revents != 0 { accept(behaviour, &pairs) }
+      var gone: [Int] = []
+      for index in pairs.indices where polled.count > 2 * index + 2 {
+        if polled[2 * index + 1].revents & Int16(POLLIN) != 0,
+          !forward(pairs[index].client, pairs[index].broker, isUp: true, behaviour, &buffer)
+        {
+          gone.append(index)
+        } else if polled[2 * index + 2].revents & Int16(POLLIN) != 0,
+          !forward(pairs[index].broker, pairs[index].client, isUp: false, behaviour, &buffer)
+        {
+          gone.append(index)
+        }
+      }
+      for index in gone.reversed() { reset(pairs.remove(at: index)) }
+      if behaviour.bytesPerTurn != nil { usleep(10_000) }
+    }
+  }
+
+  private func accept(_ behaviour: Behaviour, _ pairs: inout [Pair]) {
+    #if canImport(Darwin)
+      let client = Darwin.accept(listener, nil, nil)
+    #elseif canImport(Musl)
+      let client = Musl.accept(listener, nil, nil)
+    #else
+      let client = Glibc.accept(listener, nil, nil)
+    #endif
+    guard client >= 0 else { return }
+    state.withLock { $0.accepted += 1 }
+    if behaviour.refuses { return reset(Pair(client: client, broker: -1)) }
+    let broker = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var target = target
+    let status = withUnsafePointer(to: &target) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(broker, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+    guard status == 0 else { return reset(Pair(client: client, broker: broker)) }
+    for descriptor in [client, broker] {
+      var on: Int32 = 1
+      setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
+    }
+    pairs.append(Pair(client: client, broker: broker))
+  }
+
+  /// False when the connection is over.
+  private func forward(
+    _ from: Int32, _ to: Int32, isUp: Bool, _ behaviour: Behaviour, _ buffer: inout [UInt8]
+  ) -> Bool {
+    var limit = min(buffer.count, behaviour.bytesPerTurn ?? buffer.count)
+    let allowed = state.withLock { isUp ? $0.behaviour.cutAfterUp : $0.behaviour.cutAfterDown }
+    if let allowed { limit = min(limit, allowed) }
+    let count = limit == 0 ? 0 : recv(from, &buffer, limit, 0)
+    if limit > 0, count <= 0 { return false }
+    var sent = 0
+    while sent < count {
+      let n = buffer.withUnsafeBytes { send(to, $0.baseAddress.map { $0 + sent }, count - sent, Int32(MSG_NOSIGNAL)) }
+      if n <= 0 { return false }
+      sent += n
+    }
+    return state.withLock { state in
+      if isUp { state.up += count } else { state.down += count }
+      guard let allowed else { return true }
+      let rest = allowed - count
+      if isUp { state.behaviour.cutAfterUp = rest } else { state.behaviour.cutAfterDown = rest }
+      guard rest == 0 else { return true }
+      if isUp { state.behaviour.cutAfterUp = nil } else { state.behaviour.cutAfterDown = nil }
+      // What was forwarded has to arrive before the end does.
+      state.wantsCut = true
+      return true
+    }
+  }
+
+  private func reset(_ pair: Pair) {
+    // With an orderly end, or the bytes before it could be thrown away by the receiver's kernel.
+    for descriptor in [pair.client, pair.broker] where descriptor >= 0 { shut(descriptor) }
+  }
+
+  private func shut(_ descriptor: Int32) {
+    shutdown(descriptor, Int32(SHUT_RDWR))
+    #if canImport(Darwin)
+      _ = Darwin.close(descriptor)
+    #elseif canImport(Musl)
+      _ = Musl.close(descriptor)
+    #else
+      _ = Glibc.close(descriptor)
+    #endif
+  }
+}

@@ -1,0 +1,162 @@
+import CRabbitMQ
+import Testing
+
+@testable import WarrenRabbitMQ
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
+
+/// Two ends of a connection inside this process; the writing end never blocks.
+private final class SocketPair {
+  let writer: Int32
+  private var reader: Int32
+
+  init() throws {
+    var pair: [Int32] = [-1, -1]
+    #if canImport(Darwin)
+      let kind = SOCK_STREAM
+    #else
+      let kind = Int32(SOCK_STREAM.rawValue)
+    #endif
+    try #require(socketpair(AF_UNIX, kind, 0, &pair) == 0)
+    (writer, reader) = (pair[0], pair[1])
+    for descriptor in pair { _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK) }
+    // The kernel's smallest, so that it is soon full.
+    var size: Int32 = 1024
+    _ = setsockopt(writer, SOL_SOCKET, SO_SNDBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+  }
+
+  deinit {
+    closeReader()
+    _ = close(writer)
+  }
+
+  func closeReader() {
+    if reader >= 0 { _ = close(reader) }
+    reader = -1
+  }
+
+  func read(upTo count: Int) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: count)
+    let n = bytes.withUnsafeMutableBytes { recv(reader, $0.baseAddress, count, 0) }
+    return Array(bytes.prefix(max(0, n)))
+  }
+
+  func readAll() -> [UInt8] {
+    var all: [UInt8] = []
+    while true {
+      let part = read(upTo: 4096)
+      if part.isEmpty { return all }
+      all += part
+    }
+  }
+}
+
+@Suite struct OutBufferTests {
+  @Test func whatTheKernelTakesIsSent() throws {
+    let pair = try SocketPair()
+    var out = OutBuffer(capacity: 16)
+    #expect(out.flush(to: pair.writer) == .done(sent: 0))
+    out.append([1, 2, 3])
+    out.append(atMost: 10) { at in
+      at[0] = 4
+      return 1
+    }
+    out.append([])
+    out.append(atMost: 5) { _ in 0 }
+    let count = out.count
+    #expect(count == 4)
+    #expect(out.flush(to: pair.writer) == .done(sent: 4))
+    #expect(pair.readAll() == [1, 2, 3, 4])
+    let rest = out.count
+    #expect(rest == 0)
+  }
+
+  @Test func aFullKernelKeepsTheRest() throws {
+    let pair = try SocketPair()
+    var out = OutBuffer(capacity: 64)
+    let bytes = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
+    out.append(bytes)
+    var received: [UInt8] = []
+    var fulls = 0
+    while true {
+      let before = out.count
+      let flush = out.flush(to: pair.writer)
+      let after = out.count
+      switch flush {
+      case .done(let sent):
+        #expect(sent == before)
+        #expect(after == 0)
+        received += pair.readAll()
+        #expect(received == bytes)
+        #expect(fulls > 0)
+        return
+      case .kernelIsFull(let sent):
+        #expect(after == before - sent)
+        fulls += 1
+        received += pair.readAll()
+      case .failed(let code):
+        Issue.record("errno \(code)")
+        return
+      }
+    }
+  }
+
+  @Test func aPeerThatIsGoneIsAnErrorAndNoSignal() throws {
+    let pair = try SocketPair()
+    pair.closeReader()
+    var out = OutBuffer()
+    out.append([1])
+    #expect(out.flush(to: pair.writer) == .failed(errno: EPIPE))
+    let count = out.count
+    #expect(count == 1)
+  }
+
+  @Test func randomAppendsAndPartialSendsKeepTheStream() throws {
+    var random = ReplayableRandom()
+    for _ in 0..<60 {
+      let pair = try SocketPair()
+      var out = OutBuffer(capacity: random.pick([1, 7, 64, 1000, 256 << 10]))
+      var expected: [UInt8] = []
+      var received: [UInt8] = []
+      for _ in 0..<random.int(1...120) {
+        switch random.int(0...5) {
+        case 0, 1:
+          let bytes = random.bytes(random.oneIn(8) ? random.int(0...20_000) : random.int(0...300))
+          expected += bytes
+          out.append(bytes)
+        case 2:
+          let bytes = random.bytes(random.int(0...400))
+          expected += bytes
+          // Asks for more than it takes, as an encoder does.
+          out.append(atMost: bytes.count + random.int(0...3000)) { at in
+            for (i, byte) in bytes.enumerated() { at[i] = byte }
+            return bytes.count
+          }
+        case 3: received += pair.read(upTo: random.int(1...5000))
+        default:
+          let before = out.count
+          let flush = out.flush(to: pair.writer)
+          let after = out.count
+          switch flush {
+          case .done(let sent): #expect(sent == before && after == 0, random.replay)
+          case .kernelIsFull(let sent): #expect(sent + after == before && after > 0, random.replay)
+          case .failed(let code): Issue.record("errno \(code). \(random.replay)")
+          }
+        }
+      }
+      while case .kernelIsFull = out.flush(to: pair.writer) { received += pair.readAll() }
+      received += pair.readAll()
+      #expect(received == expected, random.replay)
+    }
+  }
+}
+
+extension OutBuffer {
+  fileprivate mutating func append(_ bytes: [UInt8]) { bytes.withUnsafeBytes { append($0) } }
+}

@@ -1,0 +1,133 @@
+import BrokerFixture
+import Foundation
+import Testing
+import Warren
+
+@testable import WarrenRabbitMQ
+
+/// The broker closes the channel for one bad publish and throws away what comes behind it. Only the bad one ends as
+/// refused; its neighbours are written again and arrive.
+struct CulpritTests {
+  @Test func aMissingExchangeInTheMiddleOfAWindowEndsOnlyItsOwnEvents() async throws {
+    try await withTap { tap in
+      try await withTestBroker({ $0.go(through: tap) }) { rabbit, litter in
+        let good = try litter.type("good")
+        let gone = try litter.type("gone")
+        let queue = try await rabbit.sink(good, litter)
+        let lost = try await rabbit.sink(gone, litter)
+        let publisher = Publisher(rabbit, source: "tests")
+        #expect(await publisher.publish(encoded: [.init(gone, [1])]) == [.confirmed])
+        // Behind the back of a publisher that knows the exchange.
+        try await rabbit.topology.perform(.deleteExchange(EntityNames.exchange(of: gone)))
+
+        let events = (0..<300).map { EncodedEvent($0 == 100 || $0 == 200 ? gone : good, "\($0)".utf8) }
+        let outcomes = await publisher.publish(encoded: events)
+        for (number, outcome) in outcomes.enumerated() {
+          if number == 100 || number == 200 {
+            #expect(outcome.kind == "refused")
+            #expect(outcome.text.contains("no exchange 'events.\(gone)'"), "\(outcome)")
+          } else {
+            #expect(outcome == .confirmed, "\(number)")
+          }
+        }
+        #expect(tap.events.contains { if case .channelClosed = $0 { true } else { false } })
+        try await expectAll(events.filter { $0.metadata.type == good }, in: queue, of: rabbit)
+
+        // The refusal made it forget the exchange: it is declared again. Its binding went with the old one.
+        let afterwards = await publisher.publish(encoded: [.init(gone, [2])])
+        #expect(afterwards.map(\.kind) == ["unroutable"])
+        try await rabbit.topology.perform(.bind(queue: lost, exchange: EntityNames.exchange(of: gone), key: "#"))
+        #expect(await publisher.publish(encoded: [.init(gone, [3])]) == [.confirmed])
+        #expect(try await rabbit.depth(lost) == 2)
+      }
+    }
+  }
+
+  @Test func aMissingExchangeAmongConcurrentCallsEndsOnlyItsOwnCall() async throws {
+    try await withTestBroker { rabbit, litter in
+      let good = try litter.type("good")
+      let gone = try litter.type("gone")
+      let queue = try await rabbit.sink(good, litter)
+      _ = try await rabbit.sink(gone, litter)
+      let publisher = Publisher(rabbit, source: "tests")
+      try await publisher.publish(Numbered(gone, 0))
+      try await rabbit.topology.perform(.deleteExchange(EntityNames.exchange(of: gone)))
+
+      let receipts = try await withThrowingTaskGroup(of: Receipt?.self) { group in
+        for number in 0..<200 {
+          group.addTask {
+            if number != 50 { return try await publisher.publish(Numbered(good, number)) }
+            let thrown = await error(PublishError.self) { try await publisher.publish(Numbered(gone, number)) }
+            #expect(thrown?.code == .refused)
+            #expect(thrown?.isRetryable == false)
+            #expect(thrown?.mayHaveBeenPublished == false)
+            return nil
+          }
+        }
+        return try await group.reduce(into: [Receipt]()) { if let receipt = $1 { $0.append(receipt) } }
+      }
+      #expect(receipts.count == 199)
+      let depth = try await rabbit.depth(queue)
+      let got = try await foreign { try $0.take(queue, depth) }
+      #expect(Set(got.compactMap(\.messageID)) == Set(receipts.map(\.id.text)))
+    }
+  }
+
+  /// The text of the refusal names no exchange, so the events that were under way are tried one at a time.
+  @Test func aCulpritThatTheBrokerDoesNotNameIsFound() async throws {
+    try await withTestBroker { rabbit, litter in
+      let type = try litter.type()
+      let queue = try await rabbit.sink(type, litter)
+      let exchange = EntityNames.exchange(of: type)
+      let outcomes = try await withThrowingTaskGroup(of: (Int, PublishOutcome).self) { group in
+        for number in 0..<120 {
+          group.addTask {
+            var properties = MessageProperties()
+            properties.messageID = "\(number)"
+            // Nobody may publish in another user's name.
+            if number == 40 || number == 80 { properties.userID = "somebody-else" }
+            return (number, try await rabbit.publishRaw(exchange: exchange, routingKey: "key", properties: properties))
+          }
+        }
+        return try await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+      }
+      for number in 0..<120 {
+        if number == 40 || number == 80 {
+          #expect(outcomes[number]?.kind == "refused")
+          #expect(outcomes[number]?.text.contains("user_id") == true)
+        } else {
+          #expect(outcomes[number] == .confirmed, "\(number)")
+        }
+      }
+      let depth = try await rabbit.depth(queue)
+      let got = try await foreign { try $0.take(queue, depth) }
+      #expect(Set(got.compactMap(\.messageID)) == Set((0..<120).filter { $0 != 40 && $0 != 80 }.map(String.init)))
+      // Afterwards the whole window is used again.
+      #expect(await Publisher(rabbit, source: "tests").publish(encoded: [.init(type, [1])]) == [.confirmed])
+    }
+  }
+
+  @Test func theDefaultExchangeIsNotBlamedForAnother() async throws {
+    try await withTestBroker { rabbit, litter in
+      let queue = unique("direct")
+      try await rabbit.testQueue(queue, litter: litter)
+      async let before = rabbit.publishRaw(exchange: "", routingKey: queue)
+      async let refused = rabbit.publishRaw(exchange: unique("never-declared"), routingKey: "x")
+      async let behind = rabbit.publishRaw(exchange: "", routingKey: queue)
+      #expect(try await before == .confirmed)
+      #expect(try await refused.kind == "refused")
+      #expect(try await behind == .confirmed)
+      #expect(try await rabbit.depth(queue) >= 2)
+    }
+  }
+
+  /// None is missing, and what is there twice carries the same id twice. In order of their first sight.
+  private func expectAll(_ events: [EncodedEvent], in queue: String, of rabbit: RabbitMQ) async throws {
+    let depth = try await rabbit.depth(queue)
+    #expect(depth >= events.count)
+    let got = try await foreign { try $0.take(queue, depth) }
+    var seen: Set<String> = []
+    let first = got.compactMap(\.messageID).filter { seen.insert($0).inserted }
+    #expect(first == events.compactMap(\.metadata.id?.text))
+  }
+}

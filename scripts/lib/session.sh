@@ -1,0 +1,63 @@
+# A broker for the length of a script, and what the script leaves behind: nothing. Needs broker.sh; the script's EXIT
+# trap belongs to this file.
+
+session_dir="" session_stops=false session_children=""
+trap end_session EXIT
+
+# temporary_broker NAME: a fresh broker that nobody else uses, or the user's (RABBITMQ_URL). Tests may freeze and kill
+# ours: WARREN_TEST_BROKER_PID is its process, WARREN_TEST_BROKERCTL a program that is rabbitmqctl on it.
+temporary_broker() {
+  [[ -z ${RABBITMQ_URL:-} ]] || return 0
+  remove_abandoned_brokers
+  session_dir=$root/.broker/$1.$$
+  RABBITMQ_URL=$(BROKER_DIR=$session_dir "$root/scripts/broker" start)
+  WARREN_TEST_BROKERCTL=$session_dir/ctl
+  export RABBITMQ_URL WARREN_TEST_BROKERCTL
+  if WARREN_TEST_BROKER_PID=$(BROKER_DIR=$session_dir "$root/scripts/broker" pid 2>/dev/null); then
+    export WARREN_TEST_BROKER_PID
+  else
+    unset WARREN_TEST_BROKER_PID
+  fi
+}
+
+# usual_broker: the one that runs for this checkout, else one that is started now and ended with the script.
+usual_broker() {
+  if ! RABBITMQ_URL=$("$root/scripts/broker" url 2>/dev/null); then
+    unset RABBITMQ_URL
+    session_stops=true
+    RABBITMQ_URL=$("$root/scripts/broker" start)
+  fi
+  export RABBITMQ_URL
+}
+
+end_session() {
+  local status=$? child
+  trap '' HUP INT TERM
+  for child in $session_children; do
+    kill "$child" 2>/dev/null || true
+    wait_until 10 child_ended "$child" || kill -KILL "$child" 2>/dev/null || true
+  done
+  if [[ -n $session_dir ]]; then
+    if ((status != 0)) && [[ -d $session_dir/log ]]; then
+      rm -rf "$root/.broker/log-of-failure"
+      cp -R "$session_dir/log" "$root/.broker/log-of-failure"
+      say "the broker's log is in .broker/log-of-failure"
+    fi
+    remove_broker "$session_dir"
+  fi
+  if $session_stops; then (unset RABBITMQ_URL && "$root/scripts/broker" stop) || true; fi
+  timings
+  exit "$status"
+}
+
+child_ended() { ! kill -0 "$1" 2>/dev/null; }
+
+remove_broker() { BROKER_DIR=$1 "$root/scripts/broker" stop --erase && rm -rf "$1"; }
+
+# A script that was killed could not end its broker; its process id is in the folder's name.
+remove_abandoned_brokers() {
+  local folder
+  for folder in "$root"/.broker/*.[0-9]*; do
+    if [[ -f $folder/kind && $(command_line "${folder##*.}") != *bash* ]]; then remove_broker "$folder"; fi
+  done
+}
