@@ -127,9 +127,10 @@ import Testing
     }
   }
 
-  @Test func randomSequencesAgreeWithTheModel() {
+  @Test func randomSequencesAgreeWithTheModel() async {
     var random = ReplayableRandom()
     for _ in 0..<1000 {
+      await Task.yield()
       let (count, bytes) = (random.int(1...20), random.int(1...200))
       var window = Window(maximumCount: count, maximumBytes: bytes)
       var model = Model()

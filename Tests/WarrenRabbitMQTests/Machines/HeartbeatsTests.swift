@@ -25,9 +25,10 @@ import Testing
     #expect(heart.action(2000) == .peerIsDead)
   }
 
-  @Test func theNextActionIsTheFirstMomentThatAsksForSomething() {
+  @Test func theNextActionIsTheFirstMomentThatAsksForSomething() async {
     var random = ReplayableRandom()
     for _ in 0..<2000 {
+      await Task.yield()
       var now = UInt64(random.int(0...1_000_000))
       let interval = UInt64(random.int(1...10_000))
       var heart = Heartbeats(interval: interval, now: now)

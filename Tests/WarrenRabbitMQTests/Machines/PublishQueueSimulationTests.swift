@@ -5,11 +5,12 @@ import Testing
 /// A publishing channel against a broker that routes, returns, nacks, confirms in any order and closes the channel on a
 /// bad publish, with everything in flight in between.
 @Suite struct PublishQueueSimulationTests {
-  @Test func everyPublishHasOneOutcomeAndTheRightOne() {
+  @Test func everyPublishHasOneOutcomeAndTheRightOne() async {
     var random = ReplayableRandom()
     var closes = 0
     var refusals = 0
     for _ in 0..<1500 {
+      await Task.yield()
       var simulation = Simulation(&random)
       if let problem = simulation.run(&random) {
         Issue.record("\(problem). \(random.replay)")

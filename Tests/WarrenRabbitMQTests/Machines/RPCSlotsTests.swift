@@ -34,9 +34,10 @@ import Testing
     #expect(slots.removeAll().isEmpty)
   }
 
-  @Test func randomSequencesAgreeWithTheModel() {
+  @Test func randomSequencesAgreeWithTheModel() async {
     var random = ReplayableRandom()
     for _ in 0..<1000 {
+      await Task.yield()
       var slots = RPCSlots<Int, Int>()
       var waiting: [(id: Int, reply: UInt32)] = []
       var sent: (id: Int, reply: UInt32)?

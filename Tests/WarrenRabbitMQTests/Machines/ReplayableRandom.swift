@@ -4,7 +4,8 @@ import Testing
 /// The numbers that a random test runs on. `WARREN_SEED=<number>` repeats a run; without it every run has a new seed.
 ///
 /// SplitMix64 (Steele, Lea and Flood). Each test has a sequence of its own, which depends on the seed and the test's name
-/// but not on the order in which tests run.
+/// but not on the order in which tests run. Loops on it yield in each round, so that tests beside them, which wait for a
+/// broker with a deadline, get their turn.
 struct ReplayableRandom: RandomNumberGenerator {
   static let seed: UInt64 = {
     let seed = ProcessInfo.processInfo.environment["WARREN_SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 0...UInt64.max)

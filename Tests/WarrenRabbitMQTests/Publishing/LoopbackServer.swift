@@ -13,8 +13,8 @@ import WarrenSupport
 enum LoopbackServer {
   struct Failed: Error { var text: String }
 
-  /// A listening socket on a free port.
-  static func listen() throws -> (descriptor: Int32, port: Int) {
+  /// A listening socket on a free port; with a backlog of 0 it only keeps the port.
+  static func listen(backlog: Int32 = 16) throws -> (descriptor: Int32, port: Int) {
     #if canImport(Glibc)
       let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     #else
@@ -26,9 +26,9 @@ enum LoopbackServer {
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
         guard bind(descriptor, address, size) == 0 else { return false }
         #if canImport(Glibc)
-          guard Glibc.listen(descriptor, 16) == 0 else { return false }
+          guard backlog == 0 || Glibc.listen(descriptor, backlog) == 0 else { return false }
         #else
-          guard Darwin.listen(descriptor, 16) == 0 else { return false }
+          guard backlog == 0 || Darwin.listen(descriptor, backlog) == 0 else { return false }
         #endif
         return getsockname(descriptor, address, &size) == 0
       }
@@ -40,12 +40,8 @@ enum LoopbackServer {
     return (descriptor, Int(UInt16(bigEndian: address.sin_port)))
   }
 
-  /// A port on which nobody listens: it was free a moment ago.
-  static func deadPort() throws -> Int {
-    let (descriptor, port) = try listen()
-    close(descriptor)
-    return port
-  }
+  /// A port on which nobody listens. It is taken until the process ends, so that no other test can listen there.
+  static func deadPort() throws -> Int { try listen(backlog: 0).port }
 
   /// Runs `body` with the port of a server that says `greeting` to each client, once it has heard eight bytes, and nothing
   /// else. With nil it only listens, with nothing to say it hangs up.

@@ -91,7 +91,7 @@ enum AMQPOracle {
     return result
   }
 
-  private static func entries(_ table: amqp_table_t) -> [Entry] {
+  static func entries(_ table: amqp_table_t) -> [Entry] {
     (0..<Int(table.num_entries)).map { i in
       Entry(key: String(table.entries[i].key), value: field(table.entries[i].value))
     }

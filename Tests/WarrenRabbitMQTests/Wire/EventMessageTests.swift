@@ -68,9 +68,10 @@ import Warren
     #expect(EventMetadata(try MessageProperties(reading: written(event)), type: Self.type) == event.metadata)
   }
 
-  @Test func randomEventsAreReadAgainAndNoHeaderIsThereTwice() throws {
+  @Test func randomEventsAreReadAgainAndNoHeaderIsThereTwice() async throws {
     var random = ReplayableRandom()
     for _ in 0..<300 {
+      await Task.yield()
       func text() -> String? { random.oneIn(2) ? random.text(upTo: 255) : nil }
       var metadata = EventMetadata(id: random.oneIn(4) ? nil : EventID(), type: Self.type)
       (metadata.source, metadata.key, metadata.subject) = (text(), text(), text())

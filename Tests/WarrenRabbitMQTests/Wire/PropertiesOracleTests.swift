@@ -15,9 +15,10 @@ import Warren
     return properties
   }
 
-  @Test func whatWarrenWritesTheLibraryReads() throws {
+  @Test func whatWarrenWritesTheLibraryReads() async throws {
     var random = ReplayableRandom()
     for _ in 0..<400 {
+      await Task.yield()
       let properties = random.properties()
       let decoded = try withoutSequence(try AMQPOracle.decode(properties.encoded.bytes))
       #expect(MessageProperties(decoded) == properties, random.replay)
@@ -27,9 +28,10 @@ import Warren
     }
   }
 
-  @Test func whatTheLibraryWritesWarrenReads() throws {
+  @Test func whatTheLibraryWritesWarrenReads() async throws {
     var random = ReplayableRandom()
     for _ in 0..<400 {
+      await Task.yield()
       let properties = random.foreignProperties()
       let bytes = try AMQPOracle.encode(properties)
       #expect(try MessageProperties(reading: bytes) == MessageProperties(properties), random.replay)
@@ -37,9 +39,10 @@ import Warren
     }
   }
 
-  @Test func whatWarrenWritesWarrenReads() throws {
+  @Test func whatWarrenWritesWarrenReads() async throws {
     var random = ReplayableRandom()
     for _ in 0..<400 {
+      await Task.yield()
       let properties = random.properties()
       var read = try MessageProperties(reading: properties.encoded.bytes)
       #expect(read.headers.removeValue(forKey: "warren-seq") == 0, random.replay)

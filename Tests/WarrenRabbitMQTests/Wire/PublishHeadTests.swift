@@ -50,9 +50,10 @@ import Warren
     }
   }
 
-  @Test func theLibraryReadsBothFrames() throws {
+  @Test func theLibraryReadsBothFrames() async throws {
     var random = ReplayableRandom()
     for _ in 0..<300 {
+      await Task.yield()
       let properties = random.properties()
       let (exchange, routingKey) = (random.shortText(), random.shortText())
       let bodySize = random.pick([0, 1, 160, 16 << 20, 512 << 20])
