@@ -68,16 +68,22 @@ let package = Package(
       name: "delays", dependencies: ["FlightEvents", "WarrenRabbitMQ", arguments, lifecycle, logging, signals],
       path: "Examples/Delays", swiftSettings: settings),
     .target(
-      name: "BrokerFixture", dependencies: ["WarrenRabbitMQ", "WarrenSupport"], path: "Tests/BrokerFixture", swiftSettings: settings),
+      name: "BrokerFixture", dependencies: ["WarrenRabbitMQ", "WarrenSupport"], path: "Tests/BrokerFixture",
+      swiftSettings: settings),
     .testTarget(
       name: "WarrenRabbitMQTests",
       dependencies: [
-        "WarrenRabbitMQ", "BrokerFixture", "WarrenSupport", "CRabbitMQ",
+        "WarrenRabbitMQ", "WarrenSupport", "CRabbitMQ",
         .product(name: "Configuration", package: "swift-configuration"),
       ],
       swiftSettings: settings),
+    .testTarget(
+      name: "WarrenRabbitMQBrokerTests",
+      dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport", "CRabbitMQ", lifecycle, logging],
+      swiftSettings: settings),
     // These break the broker that they run against, so they run alone: scripts/test gives them a pass of their own.
     .testTarget(
-      name: "WarrenRabbitMQFaultTests", dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport"], swiftSettings: settings),
+      name: "WarrenRabbitMQFaultTests", dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport"],
+      swiftSettings: settings),
   ]
 )

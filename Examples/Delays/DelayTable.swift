@@ -25,7 +25,9 @@ struct DelayTable: Equatable {
 
   func text(eventsPerSecond: Double) -> String {
     func line(_ name: String, _ row: Row) -> String {
-      String(format: "%-8@ %8d %10d %12.1f min", name as NSString, row.departed + row.cancelled, row.cancelled, row.meanDelay)
+      String(
+        format: "%-8@ %8d %10d %12.1f min", name as NSString, row.departed + row.cancelled, row.cancelled, row.meanDelay
+      )
     }
     var total = Row()
     for row in rows.values {

@@ -2,7 +2,9 @@ public import Warren
 
 /// What an airline tells the world about its flights: two event types, `flight.departed` and `flight.cancelled`.
 public enum FlightEvent: EventFamily {
+  /// What the names of the types begin with.
   public static let family: EventType = "flight"
+  /// The event types whose queues it reads.
   public static var eventTypes: [EventType] { ["flight.departed", "flight.cancelled"] }
 
   /// A flight has left its gate.

@@ -14,7 +14,9 @@ public enum FlightRecords {
     return try Data(contentsOf: file).split(separator: UInt8(ascii: "\n")).map { line in
       let flight = try decoder.decode(Flight.self, from: line)
       let record = try decoder.decode(Record.self, from: line)
-      guard let departure = record.departure, let delay = record.departureDelayMinutes else { return .cancelled(flight) }
+      guard let departure = record.departure, let delay = record.departureDelayMinutes else {
+        return .cancelled(flight)
+      }
       return .departed(Departure(flight: flight, departure: departure, departureDelayMinutes: delay))
     }
   }

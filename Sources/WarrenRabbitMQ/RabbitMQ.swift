@@ -23,7 +23,9 @@ public final class RabbitMQ: Service, CustomStringConvertible {
   let logger: Logger
 
   /// - Throws: ``RabbitMQError`` with code ``RabbitMQError/Code/invalidConfiguration``, naming the field and what is allowed.
-  public convenience init(_ configuration: RabbitMQConfiguration, logger: Logger = Logger(label: "warren.rabbitmq")) throws(RabbitMQError) {
+  public convenience init(
+    _ configuration: RabbitMQConfiguration, logger: Logger = Logger(label: "warren.rabbitmq")
+  ) throws(RabbitMQError) {
     try self.init(configuration, logger: logger) { configuration, name, listener in
       RabbitMQEngine(configuration: configuration, name: name, listener: listener)
     }
@@ -49,6 +51,7 @@ public final class RabbitMQ: Service, CustomStringConvertible {
     copies = PublishingChannel(connection: publishing, configuration: configuration)
   }
 
+  /// The text for messages and logs.
   public var description: String { "RabbitMQ(\(configuration.redactedURL))" }
 
   /// Connects, and stays until the task group shuts down gracefully or is cancelled. Then waits for publishes that are
@@ -64,7 +67,8 @@ public final class RabbitMQ: Service, CustomStringConvertible {
         for connection in [publishing, consuming] {
           group.addTask { [configuration, logger] in
             if let info = try? await connection.whenOpen(timeout: configuration.connectTimeout * 4) {
-              logger.debug("connected", metadata: ["host": "\(info.host):\(info.port)", "broker": "\(info.serverVersion)"])
+              logger.debug(
+                "connected", metadata: ["host": "\(info.host):\(info.port)", "broker": "\(info.serverVersion)"])
             }
             let status = await connection.status.wait { if case .ended = $0.phase { true } else { false } }
             if case .ended(let error?) = status?.phase { end.update { $0 = $0 ?? .failed(error) } }

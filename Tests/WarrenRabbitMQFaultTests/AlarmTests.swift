@@ -5,7 +5,9 @@ import Warren
 import WarrenRabbitMQ
 
 /// The tests of this target break the broker that they run against, one after the other.
-@Suite(.serialized, .enabled(if: TestBroker.canBreak, "needs WARREN_TEST_BROKERCTL and WARREN_TEST_BROKER_PID: run scripts/test"))
+@Suite(
+  .serialized,
+  .enabled(if: TestBroker.canBreak, "needs WARREN_TEST_BROKERCTL and WARREN_TEST_BROKER_PID: run scripts/test"))
 struct BrokenBroker {}
 
 extension BrokenBroker {

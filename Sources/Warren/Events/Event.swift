@@ -32,9 +32,12 @@ public protocol Event: Codable, Sendable {
 }
 
 extension Event {
+  /// The event types whose queues it reads.
   public static var eventTypes: [EventType] { [eventType] }
+  /// How values become bytes: ``EventCoding/json``.
   public static var coding: EventCoding<Self> { .json }
 
+  /// The type and the body of this value.
   public func encoded() throws(WarrenError) -> (type: EventType, body: Data) {
     do {
       return (Self.eventType, try Self.coding.encode(self))
@@ -43,6 +46,7 @@ extension Event {
     }
   }
 
+  /// The value of a type with this body.
   public static func decoded(type: EventType, body: Data) throws(WarrenError) -> Self {
     do {
       return try coding.decode(body)

@@ -26,6 +26,7 @@ public protocol EventFamily: Event {
 }
 
 extension EventFamily {
+  /// The name that the types have in common.
   public static var eventType: EventType { family }
 
   /// The body is cut out of the JSON that the compiler's own coding makes of an enum, `{"case":{…}}`, and put back
@@ -44,7 +45,7 @@ extension EventFamily {
         .encodingFailed,
         "\(Self.self) does not list the type of its case '\(enclosed.key)': add \"\(type)\" to eventTypes")
     }
-    switch CaseShape.of(Self.self, kebab: kebabCase(enclosed.key)) {
+    switch CaseShape.of(Self.self, kebab: Self.lastPart(of: type)) {
     case .one(let shape) where shape.isBare: return (type, try Self.bare(enclosed.payload, ofCase: enclosed.key))
     case .one: return (type, enclosed.payload)
     case .none: throw Self.notAFamily
@@ -52,13 +53,13 @@ extension EventFamily {
     }
   }
 
+  /// The value of a type with this body.
   public static func decoded(type: EventType, body: Data) throws(WarrenError) -> Self {
     guard type.name.hasPrefix(family.name + ".") else {
       throw WarrenError(.decodingFailed, "\(type) is not of the family \(family) (\(Self.self))")
     }
-    let kebab = String(type.name.dropFirst(family.name.utf8.count + 1))
     let shape: CaseShape
-    switch CaseShape.of(Self.self, kebab: kebab) {
+    switch CaseShape.of(Self.self, kebab: lastPart(of: type)) {
     case .one(let found): shape = found
     case .none: throw WarrenError(.decodingFailed, "\(Self.self) has no case for \(type)")
     case .several(let keys): throw WarrenError(.decodingFailed, Self.ambiguous(type, keys))
@@ -75,6 +76,11 @@ extension EventFamily {
       let text = explain(error, wrappers: shape.isBare ? 2 : 1)
       throw WarrenError(.decodingFailed, "\(type) is not a \(Self.self): \(text)")
     }
+  }
+
+  /// What stands behind the family's name.
+  private static func lastPart(of type: EventType) -> String {
+    String(type.name.utf8.dropFirst(family.name.utf8.count + 1)) ?? ""
   }
 
   /// The single unlabelled value by itself. The compiler leaves out the key of a nil.

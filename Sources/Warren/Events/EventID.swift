@@ -45,6 +45,7 @@ public struct EventID: Hashable, Sendable, CustomStringConvertible {
   /// By bytes: to `String` two Unicode spellings of one text are equal, to every other program they are two ids.
   public static func == (a: EventID, b: EventID) -> Bool { a.text == b.text && a.text.utf8.elementsEqual(b.text.utf8) }
 
+  /// The text for messages and logs.
   public var description: String { text }
 }
 

@@ -23,15 +23,18 @@ public struct EventType: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// The text for messages and logs.
   public var description: String { name }
 }
 
 extension EventType: ExpressibleByStringLiteral {
+  /// A literal of the code; see the type for when it is checked.
   public init(stringLiteral name: StaticString) {
     self.name = "\(name)"
   }
 }
 
 extension EventType: Comparable {
+  /// By name.
   public static func < (a: EventType, b: EventType) -> Bool { a.name < b.name }
 }

@@ -25,7 +25,10 @@ public enum HeaderValue: Hashable, Sendable {
 }
 
 extension HeaderValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral {
+  /// A text.
   public init(stringLiteral value: String) { self = .string(value) }
+  /// A whole number.
   public init(integerLiteral value: Int64) { self = .int(value) }
+  /// True or false.
   public init(booleanLiteral value: Bool) { self = .bool(value) }
 }

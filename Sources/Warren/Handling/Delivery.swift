@@ -1,9 +1,10 @@
+import WarrenSupport
+
 #if canImport(FoundationEssentials)
   public import FoundationEssentials
 #else
   public import Foundation
 #endif
-import WarrenSupport
 
 /// One message as it came from a queue.
 public struct Delivery: Sendable {

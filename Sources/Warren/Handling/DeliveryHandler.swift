@@ -12,6 +12,7 @@ public protocol DeliveryHandler: Sendable {
 }
 
 extension DeliveryHandler {
+  /// True when it is given what no other handler takes.
   public var isCatchAll: Bool { eventTypes.isEmpty }
 }
 

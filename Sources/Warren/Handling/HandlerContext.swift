@@ -13,7 +13,7 @@ public struct HandlerContext: Sendable {
   public var metadata: EventMetadata { delivery.metadata }
 
   /// Sends the event to the dead letters when the handler has returned or thrown, with this reason. Publishes that the
-  /// handler made do not leave.
+  /// handler made do not leave. Of several decisions the last one stands.
   public func deadLetter(_ reason: String) { scope.decide(.deadLetter(.rejected(reason))) }
 
   /// Acknowledges the event as deliberately not handled when the handler has returned or thrown. Publishes that the

@@ -34,5 +34,6 @@ public struct DeadLetterReason: Hashable, Sendable, CustomStringConvertible {
   /// The handler succeeded, but what it published could not be.
   public static func publishFailed(_ text: String) -> DeadLetterReason { .init(cause: "publishFailed", text: text) }
 
+  /// The text for messages and logs.
   public var description: String { "\(cause): \(text)" }
 }

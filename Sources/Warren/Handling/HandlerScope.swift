@@ -31,7 +31,9 @@ package final class HandlerScope: Sendable {
       guard state.isOpen else { return nil }
       var event = event
       if !hasChosenID, let id = cause.id {
-        event.metadata.id = .derived(from: id, handler: name, ordinal: state.collected.count)
+        let type = event.metadata.type
+        let ordinal = state.collected.count { $0.event.metadata.type == type }
+        event.metadata.id = .derived(from: id, of: delivery, handler: name, type: type, ordinal: ordinal)
       }
       state.collected.append(CollectedEvent(event: event, publisher: publisher))
       return event.metadata.id
@@ -60,5 +62,19 @@ package final class HandlerScope: Sendable {
     if let decision { return HandlerResult(decision) }
     if case .handled = outcome { return HandlerResult(.handled, collected: collected) }
     return HandlerResult(outcome)
+  }
+}
+
+extension EventID {
+  /// The id of the `ordinal`-th event of `type` that a handler publishes for a delivery. The type counts, because the tasks
+  /// of one handler may publish in any order; source and body count, because a foreign producer may give the same id to
+  /// different events.
+  package static func derived(
+    from id: EventID, of delivery: Delivery, handler: String, type: EventType, ordinal: Int
+  ) -> EventID {
+    var hash = StableHash()
+    hash.combine(delivery.metadata.source ?? "")
+    hash.combine(delivery.body)
+    return .derived(from: id, handler: "\(handler) \(type) \(hash.value)", ordinal: ordinal)
   }
 }

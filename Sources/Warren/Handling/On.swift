@@ -10,6 +10,7 @@
 /// cannot be decoded goes there at once. For an ``EventFamily`` it reads the queues of all the family's types.
 public struct On<E: Event>: DeliveryHandler {
   private let body: @Sendable (E, HandlerContext) async throws -> Void
+  /// What its queues need.
   public let queueOptions: QueueOptions
 
   /// Makes a handler.
@@ -21,9 +22,12 @@ public struct On<E: Event>: DeliveryHandler {
     self.body = handle
   }
 
+  /// The event types whose queues it reads.
   public var eventTypes: [EventType] { E.eventTypes }
+  /// True when it is given what no other handler takes.
   public var isCatchAll: Bool { false }
 
+  /// Runs the handler on one delivery.
   public func handle(_ delivery: Delivery) async -> HandlerResult {
     let event: E
     do throws(WarrenError) {
@@ -38,8 +42,11 @@ public struct On<E: Event>: DeliveryHandler {
 /// A handler that takes deliveries as they come, undecoded.
 public struct OnRaw: DeliveryHandler {
   private let body: @Sendable (Delivery, HandlerContext) async throws -> Void
+  /// The event types whose queues it reads.
   public let eventTypes: [EventType]
+  /// What its queues need.
   public let queueOptions: QueueOptions
+  /// True when it is given what no other handler takes.
   public var isCatchAll: Bool { false }
 
   /// Makes a handler for one or more event types.
@@ -60,6 +67,7 @@ public struct OnRaw: DeliveryHandler {
     self.body = handle
   }
 
+  /// Runs the handler on one delivery.
   public func handle(_ delivery: Delivery) async -> HandlerResult {
     await HandlerScope.run(delivery, name: delivery.queue) { try await body(delivery, $0) }
   }
@@ -75,9 +83,12 @@ public struct Otherwise: DeliveryHandler {
     self.body = handle
   }
 
+  /// The event types whose queues it reads.
   public var eventTypes: [EventType] { [] }
+  /// What its queues need.
   public var queueOptions: QueueOptions { .init() }
 
+  /// Runs the handler on one delivery.
   public func handle(_ delivery: Delivery) async -> HandlerResult {
     await HandlerScope.run(delivery, name: delivery.queue) { try await body(delivery, $0) }
   }
@@ -86,11 +97,18 @@ public struct Otherwise: DeliveryHandler {
 /// Collects the handlers of a subscriber.
 @resultBuilder
 public enum HandlerBuilder {
+  /// One handler.
   public static func buildExpression(_ handler: some DeliveryHandler) -> [any DeliveryHandler] { [handler] }
+  /// Several, made elsewhere.
   public static func buildExpression(_ handlers: [any DeliveryHandler]) -> [any DeliveryHandler] { handlers }
+  /// All of a block, in order.
   public static func buildBlock(_ parts: [any DeliveryHandler]...) -> [any DeliveryHandler] { parts.flatMap(\.self) }
+  /// Those of an `if` without `else`.
   public static func buildOptional(_ part: [any DeliveryHandler]?) -> [any DeliveryHandler] { part ?? [] }
+  /// Those of an `if`.
   public static func buildEither(first part: [any DeliveryHandler]) -> [any DeliveryHandler] { part }
+  /// Those of an `else`.
   public static func buildEither(second part: [any DeliveryHandler]) -> [any DeliveryHandler] { part }
+  /// Those of a loop.
   public static func buildArray(_ parts: [[any DeliveryHandler]]) -> [any DeliveryHandler] { parts.flatMap(\.self) }
 }

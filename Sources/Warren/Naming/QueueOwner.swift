@@ -26,5 +26,6 @@ public struct QueueOwner: Hashable, Sendable, CustomStringConvertible {
     self.subscription = subscription
   }
 
+  /// The text for messages and logs.
   public var description: String { subscription.map { "\(service.name)_\($0)" } ?? service.name }
 }

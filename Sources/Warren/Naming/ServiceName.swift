@@ -20,10 +20,12 @@ public struct ServiceName: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// The text for messages and logs.
   public var description: String { name }
 }
 
 extension ServiceName: ExpressibleByStringLiteral {
+  /// A literal of the code; see the type for when it is checked.
   public init(stringLiteral name: StaticString) {
     self.name = "\(name)"
   }

@@ -4,6 +4,7 @@ public struct PublishError: Error, Sendable, CustomStringConvertible {
   public struct Code: Hashable, Sendable, CustomStringConvertible {
     private let name: String
     private init(_ name: String) { self.name = name }
+    /// The text for messages and logs.
     public var description: String { name }
 
     /// See ``PublishOutcome/unroutable(_:)``.
@@ -46,6 +47,7 @@ public struct PublishError: Error, Sendable, CustomStringConvertible {
     type = event.type
   }
 
+  /// The text for messages and logs.
   public var description: String {
     "\(code): \(type) \(id?.text ?? "without id"): \(message)"
   }
@@ -75,6 +77,7 @@ public struct BatchPublishError: Error, Sendable, CustomStringConvertible {
     outcomes.contains { if case .unknown = $0 { true } else { false } }
   }
 
+  /// The text for messages and logs.
   public var description: String {
     "\(confirmed) of \(outcomes.count) events were confirmed; the first failure: \(first)"
   }

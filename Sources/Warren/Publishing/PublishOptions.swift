@@ -20,7 +20,8 @@ public struct PublishOptions: Sendable {
   public var expiry: Duration?
   /// The correlation id, at most 255 bytes; nil takes the one of the event that is being handled, or none.
   public var correlationID: String?
-  /// Further headers. Keys have 1 to 255 bytes; those that begin with `warren-`, `cloudEvents:` or `x-` are reserved.
+  /// Further headers. Keys have 1 to 255 bytes; those that begin with `warren-`, `cloudEvents:` or `x-`
+  /// are reserved, and `CC` and `BCC`, with which RabbitMQ routes.
   public var headers: [String: HeaderValue]
   /// When it happened, in the years 0 to 9999; nil means now.
   public var time: Date?
@@ -49,9 +50,9 @@ public struct PublishOptions: Sendable {
           .invalidMetadata,
           "the name of the header \"\(key.shown(40))\" has \(key.utf8.count) bytes: it must have 1 to 255")
       }
-      if ["warren-", "cloudEvents:", "x-"].contains(where: key.hasPrefix) {
+      if key == "CC" || key == "BCC" || ["warren-", "cloudEvents:", "x-"].contains(where: key.hasPrefix) {
         throw WarrenError(
-          .invalidMetadata, "the header \"\(key.shown(80))\" is reserved: choose a name without this prefix")
+          .invalidMetadata, "the header \"\(key.shown(80))\" is reserved: choose another name, without this prefix")
       }
     }
     for (what, text) in [("routing key", routingKey), ("correlation id", correlationID)] {

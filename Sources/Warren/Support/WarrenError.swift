@@ -4,6 +4,7 @@ public struct WarrenError: Error, Sendable, CustomStringConvertible {
   public struct Code: Hashable, Sendable, CustomStringConvertible {
     private let name: String
     private init(_ name: String) { self.name = name }
+    /// The text for messages and logs.
     public var description: String { name }
 
     /// A name breaks the rules for its kind.
@@ -31,5 +32,6 @@ public struct WarrenError: Error, Sendable, CustomStringConvertible {
     self.message = message
   }
 
+  /// The text for messages and logs.
   public var description: String { "\(code): \(message)" }
 }

@@ -26,7 +26,9 @@ extension RabbitMQConfiguration {
     // something that may be shown.
     if let mark = rest.firstIndex(of: "?") {
       let query = rest[rest.index(after: mark)...]
-      if query.contains("@") { throw .invalidURL("query", "contains an '@': write it as %40, and a '?' before it as %3f") }
+      if query.contains("@") {
+        throw .invalidURL("query", "contains an '@': write it as %40, and a '?' before it as %3f")
+      }
       try readParameters(query)
       rest = rest[..<mark]
     }
@@ -70,7 +72,8 @@ extension RabbitMQConfiguration {
         throw .invalidURL("host", "begins with '[' but has no ']': IPv6 addresses are written like [::1]")
       }
       name = text[text.index(after: text.startIndex)..<end]
-      guard name.contains(":"), name.utf8.allSatisfy({ isHexDigit($0) || $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: ".") })
+      guard name.contains(":"),
+        name.utf8.allSatisfy({ isHexDigit($0) || $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: ".") })
       else { throw .invalidURL("host", "has brackets around what is no IPv6 address") }
       let tail = text[text.index(after: end)...]
       if !tail.isEmpty {
@@ -89,7 +92,8 @@ extension RabbitMQConfiguration {
     if !name.isEmpty { host.name = text.hasPrefix("[") ? String(name) : try percentDecoded(name, part: "host") }
     // An empty port is the default one (RFC 3986 §3.2.3).
     if let port, !port.isEmpty {
-      guard port.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(port), (1...65_535).contains(number) else {
+      guard port.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(port), (1...65_535).contains(number)
+      else {
         throw .invalidURL("port", "is not a number from 1 to 65535")
       }
       host.port = number

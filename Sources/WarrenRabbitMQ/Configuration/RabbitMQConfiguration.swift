@@ -92,7 +92,9 @@ public struct RabbitMQConfiguration: Sendable {
 
   /// - Throws: ``RabbitMQError`` with code ``RabbitMQError/Code/invalidConfiguration``, naming the field and what is allowed.
   public func validate() throws(RabbitMQError) {
-    func check(_ field: String, _ value: some CustomStringConvertible, _ isAllowed: Bool, _ allowed: String) throws(RabbitMQError) {
+    func check(
+      _ field: String, _ value: some CustomStringConvertible, _ isAllowed: Bool, _ allowed: String
+    ) throws(RabbitMQError) {
       if !isAllowed { throw RabbitMQError(.invalidConfiguration, "\(field) is \(value): allowed is \(allowed)") }
     }
     func check(_ field: String, _ value: Duration, from low: Duration, to high: Duration) throws(RabbitMQError) {
@@ -108,7 +110,9 @@ public struct RabbitMQConfiguration: Sendable {
       try check("hosts: the port of \(host.name)", host.port, 1...65_535)
     }
     try check("user", "empty", !user.isEmpty, "1 to 255 bytes")
-    try check("user", "\(user.utf8.count) bytes", user.utf8.count <= 255 && !user.utf8.contains(0), "1 to 255 bytes, none of them 0")
+    try check(
+      "user", "\(user.utf8.count) bytes", user.utf8.count <= 255 && !user.utf8.contains(0),
+      "1 to 255 bytes, none of them 0")
     let isShort = password.utf8.count <= 4000 && !password.utf8.contains(0)
     try check("password", "\(password.utf8.count) bytes", isShort, "up to 4000 bytes, none of them 0")
     let isVirtualHost = virtualHost.utf8.count <= 255 && !virtualHost.utf8.contains(0)
@@ -129,7 +133,9 @@ public struct RabbitMQConfiguration: Sendable {
 }
 
 extension RabbitMQConfiguration: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+  /// The text for messages and logs.
   public var description: String { redactedURL }
+  /// The text for debuggers, as in `description`.
   public var debugDescription: String { redactedURL }
   /// Without the password, so that `dump` cannot print it either.
   public var customMirror: Mirror { Mirror(self, children: ["url": redactedURL]) }

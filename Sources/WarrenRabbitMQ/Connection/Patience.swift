@@ -11,6 +11,8 @@ func patiently<R: Sendable>(
     result.update { $0 = ended }
   }
   if let ended = await result.wait(timeout: timeout, until: { $0 != nil }) ?? nil { return try ended.get() }
-  if Task.isCancelled { throw RabbitMQError(.cancelled, "\(what): the task was cancelled while it waited", isRetryable: true) }
+  if Task.isCancelled {
+    throw RabbitMQError(.cancelled, "\(what): the task was cancelled while it waited", isRetryable: true)
+  }
   throw RabbitMQError(.timedOut, "\(what) did not end in time", isRetryable: true)
 }

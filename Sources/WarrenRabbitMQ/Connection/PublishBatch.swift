@@ -10,10 +10,17 @@ package final class PublishBatch: Sendable {
     var first = 0
     var open: [Int: PublishOperation] = [:]
     var pending = 0
+    var tally = Tally()
     var waiter: (limit: Int, continuation: CheckedContinuation<Void, Never>)?
     var isCancelled = false
   }
   private let state = Lock(State())
+
+  /// How many of the events the broker has answered for, and how many ended without its answer.
+  package struct Tally: Sendable {
+    package var answered = 0
+    package var unanswered = 0
+  }
 
   package init() {}
 
@@ -32,12 +39,18 @@ package final class PublishBatch: Sendable {
       state.outcomes[index - state.first] = outcome
       state.open[index] = nil
       state.pending -= 1
+      switch outcome {
+      case .confirmed, .unroutable, .refused, .congested: state.tally.answered += 1
+      case .notPublished, .unknown: state.tally.unanswered += 1
+      }
       guard let waiter = state.waiter, state.pending <= waiter.limit else { return nil }
       state.waiter = nil
       return waiter.continuation
     }
     waiter?.resume()
   }
+
+  package var tally: Tally { state.withLock { $0.tally } }
 
   /// Remembers operations so that cancelling the caller reaches them. To be called before they are submitted.
   package func track(_ operations: [(index: Int, operation: PublishOperation)]) {

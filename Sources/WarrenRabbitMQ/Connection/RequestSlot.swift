@@ -17,7 +17,8 @@ package final class RequestSlot: Sendable {
   }
 
   package func settle(_ result: Result<Reply, RabbitMQError>) {
-    let (waiter, timer) = state.withLock { state -> (CheckedContinuation<Result<Reply, RabbitMQError>, Never>?, TimerEntry?) in
+    let (waiter, timer) = state.withLock {
+      state -> (CheckedContinuation<Result<Reply, RabbitMQError>, Never>?, TimerEntry?) in
       guard state.result == nil else { return (nil, nil) }
       state.result = result
       defer { (state.waiter, state.timer) = (nil, nil) }

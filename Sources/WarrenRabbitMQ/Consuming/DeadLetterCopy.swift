@@ -1,9 +1,10 @@
+import Warren
+
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
   import Foundation
 #endif
-import Warren
 
 /// The copy of a message that goes to a service's dead letters: the same body, id and properties, and in headers where it
 /// came from and why it is there.

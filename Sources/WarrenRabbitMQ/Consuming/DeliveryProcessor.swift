@@ -1,11 +1,12 @@
+import Logging
+import Warren
+import WarrenSupport
+
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
   import Foundation
 #endif
-import Logging
-import Warren
-import WarrenSupport
 
 /// What happens to one delivery between the broker and its acknowledgement: find its type and handler, run the handler, let
 /// out what it published, or write the dead letter.
@@ -51,7 +52,8 @@ struct DeliveryProcessor: Sendable {
   private func type(of message: IncomingMessage) -> EventType {
     if let type = EntityNames.type(ofExchange: message.exchange) { return type }
     guard let properties = try? MessageProperties(reading: message.properties) else { return type }
-    if let origin = properties.headers[Headers.originExchange]?.string, let type = EntityNames.type(ofExchange: origin) {
+    if let origin = properties.headers[Headers.originExchange]?.string, let type = EntityNames.type(ofExchange: origin)
+    {
       return type
     }
     let declared = properties.type ?? properties.headers[Headers.type]?.string
@@ -126,7 +128,8 @@ struct DeliveryProcessor: Sendable {
       rest = rest.dropFirst(confirmed)
       guard confirmed < run.count else { continue }
       switch confirmed < outcomes.count ? outcomes[confirmed] : .unknown("no outcome") {
-      case .refused(let text), .unroutable(let text): return .some("\(rest[rest.startIndex].event.metadata.type): \(text)")
+      case .refused(let text), .unroutable(let text):
+        return .some("\(rest[rest.startIndex].event.metadata.type): \(text)")
       case .confirmed, .congested, .notPublished, .unknown: break
       }
       if Task.isCancelled { return .some(nil) }

@@ -176,7 +176,8 @@ final class QueueReader: ChannelListener {
     end(
       RabbitMQError(
         .consumerCancelled,
-        "the broker has ended the consumer of \"\(queue)\": the queue was deleted, or its node went down", isRetryable: true))
+        "the broker has ended the consumer of \"\(queue)\": the queue was deleted, or its node went down",
+        isRetryable: true))
   }
 
   func channelClosed(_ error: RabbitMQError) { end(error) }

@@ -69,6 +69,7 @@ public actor Subscriber: Service, CustomStringConvertible {
     self.handlers = handlers()
   }
 
+  /// The text for messages and logs.
   public nonisolated var description: String { "Subscriber(\(service)\(subscription.map { "_\($0)" } ?? ""))" }
 
   /// Consumes until the task group shuts down gracefully or the task is cancelled.

@@ -4,6 +4,7 @@ public struct RabbitMQError: Error, Sendable, CustomStringConvertible {
   public struct Code: Hashable, Sendable, CustomStringConvertible {
     private let name: String
     private init(_ name: String) { self.name = name }
+    /// The text for messages and logs.
     public var description: String { name }
 
     /// A broker URL cannot be read; the message names the part that is wrong.
@@ -56,5 +57,6 @@ public struct RabbitMQError: Error, Sendable, CustomStringConvertible {
     self.replyCode = replyCode
   }
 
+  /// The text for messages and logs.
   public var description: String { "\(code): \(message)" }
 }

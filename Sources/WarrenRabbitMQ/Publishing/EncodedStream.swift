@@ -11,9 +11,10 @@ package final class EncodedStream {
   private var types = Deque<EventType>()
   private var hasWaitedInVain = false
 
-  init(_ publisher: Publisher) {
+  /// `isBatch`: all events are there already, and one call waits for their outcomes.
+  init(_ publisher: Publisher, isBatch: Bool) {
     self.publisher = publisher
-    stream = PublishStream(channel: publisher.channel, chunk: Self.chunk)
+    stream = PublishStream(channel: publisher.channel, chunk: Self.chunk, givesUp: isBatch)
     publisher.channel.count(1)
   }
 

@@ -21,11 +21,17 @@ package final class PublishStream {
   private let chunk: Int
   private let batch = PublishBatch()
   private var waiting: [(index: Int, request: PublishRequest)] = []
+  private let givesUp: Bool
   private var hasWaitedInVain = false
+  private var hasGivenUp = false
+  private var progress: (tally: PublishBatch.Tally, at: ContinuousClock.Instant)?
 
-  package init(channel: PublishingChannel, chunk: Int) {
+  /// With `givesUp`, what is left is not tried any more once the broker has answered nothing for the time of a deadline: a
+  /// call with many windows' worth would wait that long for each of them.
+  package init(channel: PublishingChannel, chunk: Int, givesUp: Bool) {
     self.channel = channel
     self.chunk = chunk
+    self.givesUp = givesUp
   }
 
   package func add(_ request: PublishRequest) async {
@@ -41,10 +47,27 @@ package final class PublishStream {
   /// Hands over what waits, and returns when the window has room for more.
   package func flush() async {
     guard !waiting.isEmpty else { return }
+    defer { waiting.removeAll(keepingCapacity: true) }
+    if hasGivenUp {
+      for (index, _) in waiting {
+        batch.settled(
+          index, .notPublished("not tried: the broker had answered nothing of this batch within the timeout"))
+      }
+      return
+    }
+    let progress = progress ?? (batch.tally, .now)
     let patience = channel.patience(hasWaitedInVain: hasWaitedInVain)
     hasWaitedInVain = await !channel.submit(waiting, to: batch, patience: patience)
-    waiting.removeAll(keepingCapacity: true)
     await batch.wait(untilPending: channel.window)
+    let tally = batch.tally
+    if tally.answered > progress.tally.answered {
+      self.progress = (tally, .now)
+    } else {
+      self.progress = progress
+      hasGivenUp =
+        givesUp && !hasWaitedInVain && tally.unanswered > progress.tally.unanswered
+        && .now - progress.at >= channel.timeout
+    }
   }
 
   /// The outcomes at the head that are known, in order; each is given once.

@@ -52,7 +52,9 @@ public actor Publisher: EncodedPublisher {
   @discardableResult
   public nonisolated func publish<E: Event>(_ event: E, options: PublishOptions = .init()) async throws -> Receipt {
     let encoded = try encode(event, options)
-    if let id = HandlerScope.current?.collect(encoded, hasChosenID: options.id != nil, for: self) { return .collected(id) }
+    if let id = HandlerScope.current?.collect(encoded, hasChosenID: options.id != nil, for: self) {
+      return .collected(id)
+    }
     return try await observer.publishing(encoded) { encoded in
       let last = Lock(encoded.metadata)
       try await self.options.middleware.run(encoded) { encoded in
@@ -67,7 +69,8 @@ public actor Publisher: EncodedPublisher {
   /// Publishes events in order, many at once on the wire, and returns one receipt each, in the same order, when all are
   /// confirmed.
   ///
-  /// An event that fails does not stop those behind it.
+  /// An event that fails does not stop those behind it. Each has the deadline of ``RabbitMQConfiguration/Publishing/timeout``
+  /// from when the window has room for it; when the broker answers nothing for that long, the rest ends as not published.
   /// - Parameters:
   ///   - events: the events. The sequence is read as the window has room, so it may be long.
   ///   - options: what is to be said about each one.
@@ -79,7 +82,7 @@ public actor Publisher: EncodedPublisher {
   ) async throws -> [Receipt] {
     let scope = HandlerScope.current
     var receipts: [Receipt] = []
-    let batch = EncodedStream(self)
+    let batch = EncodedStream(self, isBatch: true)
     var failure: (any Error)?
     var metadata: [EventMetadata] = []
     for event in events {
@@ -109,7 +112,7 @@ public actor Publisher: EncodedPublisher {
   /// Publishes events that are encoded already, in order, with one outcome each. Part of ``EncodedPublisher``: for relays
   /// and tools; goes around the middleware and is never collected.
   public nonisolated func publish(encoded events: [EncodedEvent]) async -> [PublishOutcome] {
-    let batch = EncodedStream(self)
+    let batch = EncodedStream(self, isBatch: true)
     for event in events { await batch.add(event) }
     let outcomes = await batch.finish()
     for outcome in outcomes { observer.count(outcome) }
@@ -144,7 +147,8 @@ public actor Publisher: EncodedPublisher {
     metadata.causationID = cause?.id?.text
     metadata.trace = TraceContext.current()
     return EncodedEvent(
-      metadata: metadata, body: body, routingKey: options.routingKey, expiry: options.expiry, hasOwnID: options.id == nil)
+      metadata: metadata, body: body, routingKey: options.routingKey, expiry: options.expiry,
+      hasOwnID: options.id == nil)
   }
 
   /// The frames of an event, or why it cannot be sent. Where its exchange has to be declared first, that may take as long
@@ -213,7 +217,7 @@ public actor Publisher: EncodedPublisher {
   nonisolated var channel: PublishingChannel { rabbit.events }
 
   /// For events that come over time: each `add` takes one, outcomes come in the same order.
-  package nonisolated func stream() -> EncodedStream { EncodedStream(self) }
+  package nonisolated func stream() -> EncodedStream { EncodedStream(self, isBatch: false) }
 }
 
 /// What a publisher without a log does with an event for which no queue is bound.

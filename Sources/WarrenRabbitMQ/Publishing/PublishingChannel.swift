@@ -77,6 +77,7 @@ package final class PublishingChannel: Sendable {
   }
 
   package var window: Int { configuration.publishing.window }
+  var timeout: Duration { configuration.publishing.timeout }
 
   /// Publishes one message and waits for its outcome. Its deadline counts from `start`, or from now.
   package func publish(_ request: PublishRequest, since start: ContinuousClock.Instant? = nil) async -> PublishOutcome {

@@ -15,9 +15,11 @@ extension RabbitMQError {
       }
       text += " Warren declares a durable queue with:"
       for (key, value) in arguments.sorted(by: { $0.key < $1.key }) { text += " \(key)=\(value.plainText)" }
-      text += ". Drain and delete the queue, or give the service another name, or set topology to assume and take it as it is"
+      text +=
+        ". Drain and delete the queue, or give the service another name, or set topology to assume and take it as it is"
     case (.topologyMismatch, .exchange(let name)):
-      text = "the exchange \"\(name)\" exists with another kind or durability; Warren declares a durable topic exchange."
+      text =
+        "the exchange \"\(name)\" exists with another kind or durability; Warren declares a durable topic exchange."
       text += " Nothing was changed. The broker says: \(message)"
     case (.notFound, _) where mode == .verify:
       text = "\"\(entity.name)\" does not exist, and topology is set to verify: create it, or set topology to declare"

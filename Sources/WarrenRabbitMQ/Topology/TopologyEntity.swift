@@ -14,7 +14,8 @@ package enum TopologyEntity: Sendable, Equatable, Hashable {
 
   /// Where one service's events of one type wait, what it is bound with, and where its dead letters go, in the order in
   /// which they must be declared.
-  package static func subscription(_ owner: QueueOwner, _ type: EventType, _ options: QueueOptions) -> [TopologyEntity] {
+  package static func subscription(_ owner: QueueOwner, _ type: EventType, _ options: QueueOptions) -> [TopologyEntity]
+  {
     let work = EntityNames.workQueue(of: owner, type: type)
     let dead = EntityNames.deadLetterQueue(of: owner, type: type)
     let exchange = EntityNames.exchange(of: type)
@@ -63,7 +64,8 @@ package enum TopologyEntity: Sendable, Equatable, Hashable {
     case .exchange(let name): .declareExchange(name, kind: "topic", passive: passive)
     case .queue(let name, let arguments):
       .declareQueue(
-        name, passive: passive, durable: true, exclusive: false, autoDelete: false, arguments: passive ? [:] : arguments)
+        name, passive: passive, durable: true, exclusive: false, autoDelete: false, arguments: passive ? [:] : arguments
+      )
     case .binding(let queue, let exchange, let key): passive ? nil : .bind(queue: queue, exchange: exchange, key: key)
     }
   }

@@ -1,9 +1,10 @@
+import Warren
+
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
   import Foundation
 #endif
-import Warren
 
 extension MessageProperties {
   /// AMQP's own properties of an event, and the headers that its publisher gave it. What Warren adds is written by

@@ -1,9 +1,10 @@
+import Warren
+
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
   import Foundation
 #endif
-import Warren
 
 /// Reads AMQP's primitive values out of strangers' bytes: every length is checked against what is there, and nesting is
 /// bounded, because tasks run on small stacks.

@@ -1,9 +1,10 @@
+import Warren
+
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
   import Foundation
 #endif
-import Warren
 
 /// Writes AMQP's primitive values (0-9-1 §4.2.5, with RabbitMQ's list of field types) behind each other.
 ///

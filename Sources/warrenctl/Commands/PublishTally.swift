@@ -1,6 +1,6 @@
 import Foundation
-import WarrenRabbitMQ
 import Warren
+import WarrenRabbitMQ
 
 /// What became of the lines of one `warrenctl publish`, and the exit code that this means.
 struct PublishTally {

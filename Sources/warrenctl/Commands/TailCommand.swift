@@ -81,7 +81,9 @@ struct TailCommand: AsyncParsableCommand {
       options.concurrency = 1
       options.prefetch = min(200, count ?? 200)
       options.gracePeriod = .seconds(1)
-      let subscriber = Subscriber(rabbit, service: service, options: options, logger: Logger(label: "warrenctl") { _ in SwiftLogNoOpLogHandler() }) {
+      let subscriber = Subscriber(
+        rabbit, service: service, options: options, logger: Logger(label: "warrenctl") { _ in SwiftLogNoOpLogHandler() }
+      ) {
         OnRaw(types) { delivery, _ in try await printer.print(delivery) }
       }
       let running = Task { try await subscriber.run() }

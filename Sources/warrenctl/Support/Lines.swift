@@ -44,7 +44,8 @@ final class Lines: Sendable {
 
   /// What has arrived, at least one line; nil at the end. Empty lines are left out.
   func next() async throws(ReadFailed) -> [Line]? {
-    let result = await withCheckedContinuation { (continuation: CheckedContinuation<Result<[Line]?, ReadFailed>, Never>) in
+    let result = await withCheckedContinuation {
+      (continuation: CheckedContinuation<Result<[Line]?, ReadFailed>, Never>) in
       queue.async { continuation.resume(returning: self.read()) }
     }
     return try result.get()

@@ -31,9 +31,12 @@ import Warren
 
   /// Appendix A of the specification. Where it has nothing, the default of RabbitMQ's own clients stands.
   private static let appendix = [
-    Example(url: "amqp://user:pass@host:10000/vhost", user: "user", password: "pass", host: "host", port: 10000, virtualHost: "vhost"),
     Example(
-      url: "amqp://user%61:%61pass@ho%61st:10000/v%2fhost", user: "usera", password: "apass", host: "hoast", port: 10000,
+      url: "amqp://user:pass@host:10000/vhost", user: "user", password: "pass", host: "host", port: 10000,
+      virtualHost: "vhost"),
+    Example(
+      url: "amqp://user%61:%61pass@ho%61st:10000/v%2fhost", user: "usera", password: "apass", host: "hoast",
+      port: 10000,
       virtualHost: "v/host"),
     Example(url: "amqp://"),
     Example(url: "amqp://user@", user: "user"),
@@ -57,7 +60,9 @@ import Warren
     Example(url: "amqp://user:@host", user: "user", password: "", host: "host"),
     Example(url: "amqp://user:a:b:c@host", user: "user", password: "a:b:c", host: "host"),
     Example(url: "amqp://u%40x:p%40%3a%2F%3F%23%25@host", user: "u@x", password: "p@:/?#%", host: "host"),
-    Example(url: "amqp://m%C3%BCller:%E2%82%AC@host/%F0%9F%90%87", user: "müller", password: "€", host: "host", virtualHost: "🐇"),
+    Example(
+      url: "amqp://m%C3%BCller:%E2%82%AC@host/%F0%9F%90%87", user: "müller", password: "€", host: "host",
+      virtualHost: "🐇"),
     Example(url: "amqp://user:pass@:10000/v", user: "user", password: "pass", port: 10000, virtualHost: "v"),
     Example(url: "amqp://user:p,w;x=1&y!$'()*+@host", user: "user", password: "p,w;x=1&y!$'()*+", host: "host"),
     Example(url: "amqp://host/a:b", host: "host", virtualHost: "a:b"),
@@ -83,7 +88,9 @@ import Warren
   @Test func severalHostsAreTriedInOrder() throws {
     let configuration = try RabbitMQConfiguration(url: "amqp://u:p@rabbit-1,rabbit-2:5673,[::1]:7,:8/shop")
     #expect(
-      configuration.hosts == [Host("rabbit-1"), Host("rabbit-2", port: 5673), Host("::1", port: 7), Host("localhost", port: 8)])
+      configuration.hosts == [
+        Host("rabbit-1"), Host("rabbit-2", port: 5673), Host("::1", port: 7), Host("localhost", port: 8),
+      ])
     #expect(configuration.virtualHost == "shop")
     for url in ["amqp://,", "amqp://a,", "amqp://,a", "amqp://a,,b", "amqp://u:p@,/v"] {
       #expect(problem(url)?.contains("the host is empty") == true, "\(url)")
@@ -92,7 +99,8 @@ import Warren
 
   @Test func parametersSetTheFieldsOfTheirNames() throws {
     let configuration = try RabbitMQConfiguration(
-      url: "amqp://host/v?heartbeat=5&connection_timeout=1500&channel_max=16&frame_max=8192&connection_name=check%20out")
+      url: "amqp://host/v?heartbeat=5&connection_timeout=1500&channel_max=16&frame_max=8192&connection_name=check%20out"
+    )
     #expect(configuration.heartbeat == .seconds(5))
     #expect(configuration.connectTimeout == .milliseconds(1500))
     #expect(configuration.channelMax == 16)
@@ -129,7 +137,8 @@ import Warren
     ("amqp://host?=5", "parameter"), ("amqp://host?%zz=5", "parameter"), ("amqp://host?verify=1", "parameter"),
     ("amqp://host?heartbeat", "parameter heartbeat"), ("amqp://host?heartbeat=0", "parameter heartbeat"),
     ("amqp://host?heartbeat=601", "parameter heartbeat"), ("amqp://host?heartbeat=1.5", "parameter heartbeat"),
-    ("amqp://host?heartbeat=%zz", "parameter heartbeat"), ("amqp://host?heartbeat=5&heartbeat=5", "parameter heartbeat"),
+    ("amqp://host?heartbeat=%zz", "parameter heartbeat"),
+    ("amqp://host?heartbeat=5&heartbeat=5", "parameter heartbeat"),
     ("amqp://host?heartbeat=5=5", "parameter heartbeat"),
     ("amqp://host?connection_timeout=0", "parameter connection_timeout"),
     ("amqp://host?connection_timeout=86400001", "parameter connection_timeout"),
@@ -156,7 +165,8 @@ import Warren
     for _ in 0..<300 {
       await Task.yield()
       let hosts = (0..<random.int(1...3)).map { _ in
-        Host(random.pick(["rabbit-1", "127.0.0.1", "::1", "2001:db8::1", "ho%st", "a/b"]), port: random.int(1...65_535))
+        Host(
+          random.pick(["rabbit-1", "127.0.0.1", "::1", "2001:db8::1", "ho%st", "a/b"]), port: random.int(1...65_535))
       }
       var user = random.text(upTo: 255)
       if user.isEmpty { user = "u" }

@@ -18,8 +18,10 @@ import Testing
   @Test func everyKeySetsItsField() throws {
     let configuration = try read([
       "url": "amqp://u:p@a,b:7/v?heartbeat=7", "user": "accounts", "password": "secret", "virtualHost": "shop",
-      "connectionName": "checkout", "heartbeatSeconds": 5, "connectTimeoutMilliseconds": 6, "requestTimeoutMilliseconds": 7,
-      "writeStallLimitMilliseconds": 8, "channelMax": 9, "frameMax": 10_000, "topology": "verify", "publishing.window": 11,
+      "connectionName": "checkout", "heartbeatSeconds": 5, "connectTimeoutMilliseconds": 6,
+      "requestTimeoutMilliseconds": 7,
+      "writeStallLimitMilliseconds": 8, "channelMax": 9, "frameMax": 10_000, "topology": "verify",
+      "publishing.window": 11,
       "publishing.windowBytes": 12_000, "publishing.maximumBodySize": 13, "publishing.timeoutMilliseconds": 14,
     ])
     #expect(configuration.hosts == [.init("a"), .init("b", port: 7)])
@@ -72,7 +74,8 @@ import Testing
     for content: ConfigContent in [
       .string("many"), .string(""), .string("5.0"), .double(2.5), .bool(true), .intArray([1]), .stringArray(["1"]),
     ] {
-      let error = try #require(problem([AbsoluteConfigKey(stringLiteral: key): ConfigValue(content, isSecret: false)]), "\(content) is taken")
+      let error = try #require(
+        problem([AbsoluteConfigKey(stringLiteral: key): ConfigValue(content, isSecret: false)]), "\(content) is taken")
       #expect(error.code == .invalidConfiguration)
       #expect(error.message.contains(key) && error.message.contains("whole number"), "\(error.message)")
     }
@@ -83,10 +86,12 @@ import Testing
   @Test(arguments: ["url", "user", "password", "virtualHost", "connectionName", "topology"])
   func whatIsNoTextIsAnError(key: String) throws {
     for content: ConfigContent in [
-      .int(12345), .double(2.5), .bool(true), .bytes([1]), .stringArray(["a"]), .intArray([1]), .doubleArray([1]), .boolArray([true]),
+      .int(12345), .double(2.5), .bool(true), .bytes([1]), .stringArray(["a"]), .intArray([1]), .doubleArray([1]),
+      .boolArray([true]),
       .byteChunkArray([[1]]),
     ] {
-      let error = try #require(problem([AbsoluteConfigKey(stringLiteral: key): ConfigValue(content, isSecret: false)]), "\(content) is taken")
+      let error = try #require(
+        problem([AbsoluteConfigKey(stringLiteral: key): ConfigValue(content, isSecret: false)]), "\(content) is taken")
       #expect(error.code == .invalidConfiguration)
       #expect(error.message.contains(key) && error.message.contains("text"), "\(error.message)")
     }
@@ -99,7 +104,11 @@ import Testing
     #expect(problem(["user": ""])?.message.hasPrefix("user is empty") == true)
     #expect(problem(["url": "http://a"])?.code == .invalidURL)
     // The whole range of numbers: nothing overflows on the way.
-    for number in [Int.max, .min] { #expect(problem(["connectTimeoutMilliseconds": .init(.int(number), isSecret: false)]) != nil) }
-    for number in [Int.max, .min] { #expect(problem(["heartbeatSeconds": .init(.int(number), isSecret: false)]) != nil) }
+    for number in [Int.max, .min] {
+      #expect(problem(["connectTimeoutMilliseconds": .init(.int(number), isSecret: false)]) != nil)
+    }
+    for number in [Int.max, .min] {
+      #expect(problem(["heartbeatSeconds": .init(.int(number), isSecret: false)]) != nil)
+    }
   }
 }

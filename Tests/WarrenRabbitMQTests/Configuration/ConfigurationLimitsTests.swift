@@ -48,11 +48,15 @@ import Testing
     limit(
       "publishing.timeout", \.publishing.timeout, good: [.milliseconds(1), day],
       bad: [.zero, .microseconds(999), day + halfNanosecond]),
-    limit("publishing.maximumBodySize", \.publishing.maximumBodySize, good: [1, 512 << 20], bad: [0, (512 << 20) + 1]),
     limit(
-      "hosts", \.hosts, good: [[.init("a")], [.init("::1", port: 1), .init("b", port: 65_535)], [.init("müller.example")]],
-      bad: [[], [.init("")], [.init("a b")], [.init("a\n")], [.init("a\u{7f}")], [.init("a", port: 0)],
-        [.init("a"), .init("b", port: 65_536)], [.init("a", port: -1)]]),
+      "publishing.maximumBodySize", \.publishing.maximumBodySize, good: [1, 512 << 20], bad: [0, (512 << 20) + 1]),
+    limit(
+      "hosts", \.hosts,
+      good: [[.init("a")], [.init("::1", port: 1), .init("b", port: 65_535)], [.init("müller.example")]],
+      bad: [
+        [], [.init("")], [.init("a b")], [.init("a\n")], [.init("a\u{7f}")], [.init("a", port: 0)],
+        [.init("a"), .init("b", port: 65_536)], [.init("a", port: -1)],
+      ]),
   ]
 
   @Test(arguments: limits) private func bothEnds(limit: Limit) throws {

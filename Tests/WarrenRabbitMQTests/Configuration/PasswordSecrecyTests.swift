@@ -25,8 +25,10 @@ import Testing
 
   /// A password as somebody types it, with everything that a URL gives another meaning to.
   private func password(_ random: inout ReplayableRandom) -> String {
-    let pieces = ["/", "?", "#", "@", ":", ",", "[", "]", "%", "%4", "&", "=", " ", "\"", "\n", "1", "é", "//", "://", "amqp://",
-      "?heartbeat=", "?connection_name", "&x=", "%zz", "%00", "%ff", ":5672/"]
+    let pieces = [
+      "/", "?", "#", "@", ":", ",", "[", "]", "%", "%4", "&", "=", " ", "\"", "\n", "1", "é", "//", "://", "amqp://",
+      "?heartbeat=", "?connection_name", "&x=", "%zz", "%00", "%ff", ":5672/",
+    ]
     func some() -> String { (0..<random.int(0...2)).map { _ in random.pick(pieces) }.joined() }
     return some() + Self.marker + some()
   }
@@ -38,7 +40,9 @@ import Testing
       await Task.yield()
       var password = password(&random)
       if random.oneIn(3) { password = percentEncoded(password) }
-      let scheme = random.pick(["amqp://", "amqp://", "amqp://", "amqps://", "AMQP://", "http://", "amqp:", "amqp:/", ""])
+      let scheme = random.pick([
+        "amqp://", "amqp://", "amqp://", "amqps://", "AMQP://", "http://", "amqp:", "amqp:/", "",
+      ])
       let host = random.pick(["host", "", "host:5672", "host:x", "a,b", "[::1]", "[::1", ":", "ho%zzst", "a b"])
       let tail = random.pick(["", "", "/", "/v", "/v?heartbeat=5", "?heartbeat=x", "/a/b", "#x", "?foo=1", "/%zz"])
       let url = "\(scheme)user:\(password)@\(host)\(tail)"
@@ -81,7 +85,8 @@ import Testing
   }
 
   @Test func aBrokerThatIsPrintedDoesNotShowIt() throws {
-    let rabbit = try RabbitMQ(RabbitMQConfiguration(hosts: [.init("rabbit-1")], user: "accounts", password: Self.marker))
+    let rabbit = try RabbitMQ(
+      RabbitMQConfiguration(hosts: [.init("rabbit-1")], user: "accounts", password: Self.marker))
     #expect(isSecret(rabbit))
     #expect("\(rabbit)" == "RabbitMQ(amqp://accounts@rabbit-1:5672)")
   }
@@ -90,7 +95,8 @@ import Testing
     func value(_ content: ConfigContent) -> ConfigValue { ConfigValue(content, isSecret: false) }
     let password = value(.string(Self.marker))
     let wrong: [[AbsoluteConfigKey: ConfigValue]] = [
-      ["url": value(.string("amqp://user:\(Self.marker)@host:x"))], ["url": value(.string("amqp://user:?\(Self.marker)@host"))],
+      ["url": value(.string("amqp://user:\(Self.marker)@host:x"))],
+      ["url": value(.string("amqp://user:?\(Self.marker)@host"))],
       ["url": value(.bytes(Array(Self.marker.utf8)))], ["password": value(.stringArray([Self.marker]))],
       ["password": password, "channelMax": 0], ["password": password, "topology": "none"],
     ]

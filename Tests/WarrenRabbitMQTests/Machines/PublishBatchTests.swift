@@ -59,7 +59,9 @@ import WarrenSupport
     #expect(passed.value == [4, 2, 0])
   }
 
-  private func operation(_ batch: PublishBatch, timeout: Duration = .seconds(3600)) throws -> (index: Int, operation: PublishOperation) {
+  private func operation(
+    _ batch: PublishBatch, timeout: Duration = .seconds(3600)
+  ) throws -> (index: Int, operation: PublishOperation) {
     let index = batch.reserve()
     return (index, PublishOperation(try .sample(), timeout: timeout, completion: .batch(batch, index: index)))
   }

@@ -8,7 +8,8 @@ import Testing
 /// broker with a deadline, get their turn.
 struct ReplayableRandom: RandomNumberGenerator {
   static let seed: UInt64 = {
-    let seed = ProcessInfo.processInfo.environment["WARREN_SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 0...UInt64.max)
+    let seed =
+      ProcessInfo.processInfo.environment["WARREN_SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 0...UInt64.max)
     // Printed before anything is tried, because a trap prints no failure.
     print("WARREN_SEED=\(seed)")
     return seed
@@ -49,7 +50,10 @@ struct ReplayableRandom: RandomNumberGenerator {
 
   /// Text of at most so many bytes, with what is awkward in strings.
   mutating func text(upTo limit: Int) -> String {
-    let pieces = ["a", "Z", "0", ".", "-", " ", "'", "\"", "\\", "%", "/", "@", ":", "é", "e\u{301}", "🐇", "日本", "\u{1}", "\u{feff}"]
+    let pieces = [
+      "a", "Z", "0", ".", "-", " ", "'", "\"", "\\", "%", "/", "@", ":", "é", "e\u{301}", "🐇", "日本", "\u{1}",
+      "\u{feff}",
+    ]
     var text = ""
     for _ in 0..<int(0...12) {
       let piece = pick(pieces)

@@ -8,7 +8,9 @@ import WarrenSupport
   private static let failure = RabbitMQError(.notFound, "no queue")
 
   /// The reply, or the code of the error.
-  private static func end(_ slot: RequestSlot, _ what: String = "the declare") async -> (reply: Reply?, code: RabbitMQError.Code?) {
+  private static func end(
+    _ slot: RequestSlot, _ what: String = "the declare"
+  ) async -> (reply: Reply?, code: RabbitMQError.Code?) {
     do throws(RabbitMQError) { return (try await slot.reply(to: what), nil) } catch { return (nil, error.code) }
   }
 

@@ -3,7 +3,6 @@ import Warren
 import WarrenSupport
 
 @testable import WarrenRabbitMQ
-import WarrenSupport
 
 @Suite(.timeLimit(.minutes(1))) struct TimersTests {
   /// How often a timer has fired, and when first.

@@ -14,28 +14,36 @@ import Warren
 
   private static let texts = [
     Text(
-      text: "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received 'quorum' but current is 'classic'",
+      text:
+        "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received 'quorum' but current is 'classic'",
       argument: "x-queue-type", received: "quorum", current: "classic"),
     Text(
-      text: "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'q' in vhost '/': received '100' but current is '20'",
+      text:
+        "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'q' in vhost '/': received '100' but current is '20'",
       argument: "x-delivery-limit", received: "100", current: "20"),
     Text(
-      text: "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'q' in vhost '/': received the value '100' of type 'long' but current is none",
+      text:
+        "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'q' in vhost '/': received the value '100' of type 'long' but current is none",
       argument: "x-delivery-limit", received: "100", current: "nothing"),
     Text(
-      text: "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-routing-key' for queue 'q' in vhost '/': received the value 'd' of type 'longstr' but current is none",
+      text:
+        "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-routing-key' for queue 'q' in vhost '/': received the value 'd' of type 'longstr' but current is none",
       argument: "x-dead-letter-routing-key", received: "d", current: "nothing"),
     Text(
-      text: "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received none but current is the value '60000' of type 'long'",
+      text:
+        "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received none but current is the value '60000' of type 'long'",
       argument: "x-message-ttl", received: "nothing", current: "60000"),
     Text(
-      text: "PRECONDITION_FAILED - inequivalent arg 'x-single-active-consumer' for queue 'q' in vhost '/': received none but current is the value 'true' of type 'bool'",
+      text:
+        "PRECONDITION_FAILED - inequivalent arg 'x-single-active-consumer' for queue 'q' in vhost '/': received none but current is the value 'true' of type 'bool'",
       argument: "x-single-active-consumer", received: "nothing", current: "true"),
     Text(
-      text: "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' but current is 'false'",
+      text:
+        "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' but current is 'false'",
       argument: "durable", received: "true", current: "false"),
     Text(
-      text: "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'events.x' in vhost '/': received 'topic' but current is 'direct'",
+      text:
+        "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'events.x' in vhost '/': received 'topic' but current is 'direct'",
       argument: "type", received: "topic", current: "direct"),
   ]
 
@@ -76,7 +84,8 @@ import Warren
     let unknown = RabbitMQError(channelClose: 406, text: "PRECONDITION_FAILED - something new")
       .explained(entity: queue, mode: .declare)
     #expect(unknown.message.contains("The broker says: the broker refuses: PRECONDITION_FAILED - something new."))
-    let exchange = RabbitMQError(channelClose: 406, text: Self.texts[7].text).explained(entity: .exchange(name: "events.x"), mode: .declare)
+    let exchange = RabbitMQError(channelClose: 406, text: Self.texts[7].text).explained(
+      entity: .exchange(name: "events.x"), mode: .declare)
     #expect(exchange.message.contains("the exchange \"events.x\" exists with another kind or durability"))
     #expect(exchange.message.contains("current is 'direct'"))
   }

@@ -7,7 +7,8 @@ import Warren
 
 /// What is declared today is what was declared yesterday, down to the types of the arguments.
 @Suite struct GoldenArgumentsTests {
-  private static let golden = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Golden/arguments.txt")
+  private static let golden = URL(filePath: #filePath).deletingLastPathComponent().appending(
+    path: "Golden/arguments.txt")
 
   private static let options: [(String, QueueOptions)] = [
     ("quorum", .init()), ("quorum, single active consumer", .init(singleActiveConsumer: true)),
@@ -24,8 +25,10 @@ import Warren
     text += "\ndead-letter queue\n" + (try declared(.deadLetterQueue(name: dead)))
     text += "\nbinding\n" + (try declared(.binding(queue: work, exchange: "events.user.created", key: "#")))
 
-    let golden = try String(contentsOf: Self.golden, encoding: .utf8).split(separator: "\n", omittingEmptySubsequences: false)
-      .drop { $0.hasPrefix("#") }.joined(separator: "\n")
+    let golden = try String(contentsOf: Self.golden, encoding: .utf8).split(
+      separator: "\n", omittingEmptySubsequences: false
+    )
+    .drop { $0.hasPrefix("#") }.joined(separator: "\n")
     #expect(text == golden, "now declared:\n\(text)")
   }
 

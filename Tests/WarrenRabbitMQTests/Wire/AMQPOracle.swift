@@ -30,7 +30,8 @@ enum AMQPOracle {
     var timestamp: UInt64?
   }
   enum Flag: UInt32, CaseIterable {
-    case contentType = 15, contentEncoding = 14, correlationID = 10, replyTo = 9, expiration = 8, messageID = 7, type = 5
+    case contentType = 15, contentEncoding = 14, correlationID = 10, replyTo = 9, expiration = 8, messageID = 7, type =
+      5
     case userID = 4, appID = 3, clusterID = 2
     var bit: UInt32 { 1 << rawValue }
   }
@@ -97,7 +98,9 @@ enum AMQPOracle {
     }
   }
 
-  private static func bytes(_ b: amqp_bytes_t) -> [UInt8] { Array(UnsafeRawBufferPointer(start: b.bytes, count: b.len)) }
+  private static func bytes(_ b: amqp_bytes_t) -> [UInt8] {
+    Array(UnsafeRawBufferPointer(start: b.bytes, count: b.len))
+  }
 
   private static func field(_ v: amqp_field_value_t) -> Field {
     switch Unicode.Scalar(v.kind) {
@@ -168,7 +171,9 @@ enum AMQPOracle {
 
     func bytes(_ source: [UInt8]) -> amqp_bytes_t {
       let memory = amqp_pool_alloc(&pool, max(1, source.count))
-      source.withUnsafeBytes { if let base = $0.baseAddress { memory?.copyMemory(from: base, byteCount: source.count) } }
+      source.withUnsafeBytes {
+        if let base = $0.baseAddress { memory?.copyMemory(from: base, byteCount: source.count) }
+      }
       return amqp_bytes_t(len: source.count, bytes: memory)
     }
 

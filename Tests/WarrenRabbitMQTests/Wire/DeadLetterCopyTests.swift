@@ -110,7 +110,8 @@ import Warren
 
   @Test func anErrorIsCutTo512BytesBetweenCharacters() throws {
     func stored(_ text: String) throws -> String {
-      try #require(try properties(of: copy(message(.init()), .handlerFailed(text))).headers["warren-last-error"]?.string)
+      try #require(
+        try properties(of: copy(message(.init()), .handlerFailed(text))).headers["warren-last-error"]?.string)
     }
     let fits = String(repeating: "é", count: 256)
     #expect(try stored(fits) == fits)

@@ -76,14 +76,17 @@ import Warren
       var metadata = EventMetadata(id: random.oneIn(4) ? nil : EventID(), type: Self.type)
       (metadata.source, metadata.key, metadata.subject) = (text(), text(), text())
       (metadata.correlationID, metadata.causationID, metadata.contentType) = (text(), text(), text())
-      if random.oneIn(2) { metadata.time = Date(milliseconds: Int64(random.int(-62_167_219_200_000...253_402_300_799_999))) }
+      if random.oneIn(2) {
+        metadata.time = Date(milliseconds: Int64(random.int(-62_167_219_200_000...253_402_300_799_999)))
+      }
       let trace = TraceContext(traceparent: text(), tracestate: text(), baggage: text())
       if !trace.isEmpty { metadata.trace = trace }
       metadata.headers = random.headers(upTo: 4, depth: 2)
       let event = EncodedEvent(metadata: metadata, body: Data(), hasOwnID: random.oneIn(2))
       var disturbed = event
       // What the metadata says of itself stands above a header that only has its name.
-      for name in ["warren-seq", "warren-id", "warren-key", "cloudEvents:id", "cloudEvents:time"] where random.oneIn(3) {
+      for name in ["warren-seq", "warren-id", "warren-key", "cloudEvents:id", "cloudEvents:time"] where random.oneIn(3)
+      {
         disturbed.metadata.headers[name] = 99
       }
       let bytes = try written(disturbed)
@@ -119,7 +122,9 @@ import Warren
     func routingKey(_ event: EncodedEvent) throws -> String {
       let head = try PublishHead(event, exchange: "events.user.created")
       let arguments = Array(head.bytes[11..<(head.headerFrameOffset - 1)])
-      return try AMQPOracle.decodeMethod(60 << 16 | 40, arguments, as: amqp_basic_publish_t.self) { String($0.routing_key) }
+      return try AMQPOracle.decodeMethod(60 << 16 | 40, arguments, as: amqp_basic_publish_t.self) {
+        String($0.routing_key)
+      }
     }
     var event = try event()
     #expect(try routingKey(event) == "user.created")
@@ -138,7 +143,8 @@ import Warren
   }
 
   private static let dates: [(seconds: Double, timestamp: Int64)] = [
-    (.infinity, 8_000_000_000_000), (-.infinity, -8_000_000_000_000), (1e300, 8_000_000_000_000), (-0.001, -1), (-1, -1),
+    (.infinity, 8_000_000_000_000), (-.infinity, -8_000_000_000_000), (1e300, 8_000_000_000_000), (-0.001, -1),
+    (-1, -1),
     (0, 0), (1.999, 1), (253_402_300_799.999, 253_402_300_799),
   ]
 
@@ -186,7 +192,8 @@ import Warren
   @Test func cloudEventsHeadersAreUnderstoodWithoutAnyProperty() throws {
     let properties = MessageProperties(headers: [
       "cloudEvents:specversion": "1.0", "cloudEvents:id": "ce-1", "cloudEvents:source": "/shop",
-      "cloudEvents:type": "user.created", "cloudEvents:time": "2025-01-01T02:00:00+02:00", "cloudEvents:subject": "users/1",
+      "cloudEvents:type": "user.created", "cloudEvents:time": "2025-01-01T02:00:00+02:00",
+      "cloudEvents:subject": "users/1",
     ])
     let metadata = EventMetadata(properties, type: Self.type)
     #expect(metadata.id == (try EventID("ce-1")))
@@ -211,7 +218,9 @@ import Warren
   }
 
   @Test func anotherTypeIsKeptAsWhatItSays() {
-    #expect(EventMetadata(MessageProperties(type: "App\\Events\\UserCreated"), type: Self.type).declaredType == "App\\Events\\UserCreated")
+    #expect(
+      EventMetadata(MessageProperties(type: "App\\Events\\UserCreated"), type: Self.type).declaredType
+        == "App\\Events\\UserCreated")
     #expect(EventMetadata(MessageProperties(headers: ["cloudEvents:type": "x"]), type: Self.type).declaredType == "x")
     #expect(EventMetadata(MessageProperties(type: "user.created"), type: Self.type).declaredType == nil)
   }
@@ -222,10 +231,11 @@ import Warren
   }
 
   @Test func headersOfAnotherKindAreNoReasonToFail() {
-    let properties = MessageProperties(headers: [
-      "cloudEvents:id": 7, "cloudEvents:time": "yesterday", "cloudEvents:source": .null, "traceparent": .bytes([1]),
-      "warren-key": .array([]), "own": .null,
-    ], timestamp: 5)
+    let properties = MessageProperties(
+      headers: [
+        "cloudEvents:id": 7, "cloudEvents:time": "yesterday", "cloudEvents:source": .null, "traceparent": .bytes([1]),
+        "warren-key": .array([]), "own": .null,
+      ], timestamp: 5)
     let metadata = EventMetadata(properties, type: Self.type)
     #expect(metadata.id == nil && metadata.source == nil && metadata.key == nil && metadata.trace == nil)
     #expect(metadata.time == Date(timeIntervalSince1970: 5))

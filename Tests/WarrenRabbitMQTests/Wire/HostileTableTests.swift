@@ -12,7 +12,9 @@ import Warren
   /// Content headers whose headers are these bytes, with the right length in front.
   private static func headers(_ entries: [UInt8]) -> [UInt8] { headersOnly + length(entries.count) + entries }
 
-  private static func length(_ count: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: count >> (24 - 8 * $0)) } }
+  private static func length(_ count: Int) -> [UInt8] {
+    (0..<4).map { UInt8(truncatingIfNeeded: count >> (24 - 8 * $0)) }
+  }
 
   private static func problem(_ bytes: [UInt8]) -> String? {
     let seen = MessageProperties.problem(in: bytes)
@@ -29,10 +31,12 @@ import Warren
     var random = ReplayableRandom()
     var properties = MessageProperties(
       contentType: "application/json", contentEncoding: "gzip", deliveryMode: 2, priority: 1, correlationID: "c",
-      replyTo: "r", expiration: "1000", messageID: "m", timestamp: 7, type: "t", userID: "u", appID: "a", clusterID: "k")
+      replyTo: "r", expiration: "1000", messageID: "m", timestamp: 7, type: "t", userID: "u", appID: "a", clusterID: "k"
+    )
     properties.headers = [
       "string": "s", "int": 1, "double": .double(1), "bool": true, "bytes": .bytes([1, 2]),
-      "timestamp": .timestamp(Date(timeIntervalSince1970: 0)), "null": .null, "array": .array([1, "two", .table(["three": .null])]),
+      "timestamp": .timestamp(Date(timeIntervalSince1970: 0)), "null": .null,
+      "array": .array([1, "two", .table(["three": .null])]),
       "table": .table(["inner": .table(["innermost": 3])]),
     ]
     for properties in [properties] + (0..<20).map({ _ in random.properties() }) {
@@ -77,7 +81,8 @@ import Warren
   @Test func aKindThatNobodyKnowsIsRefusedByNumber() {
     let known = Set("tbBsuIilLfdDSxAFTV".unicodeScalars.map { UInt8(ascii: $0) })
     for kind in UInt8.min...UInt8.max {
-      let problem = Self.problem(Self.headers([1, 0x61, kind] + [UInt8](repeating: 0, count: known.contains(kind) ? 0 : 16)))
+      let problem = Self.problem(
+        Self.headers([1, 0x61, kind] + [UInt8](repeating: 0, count: known.contains(kind) ? 0 : 16)))
       if !known.contains(kind) { #expect(problem == "the field type \(kind) is unknown") }
     }
   }
@@ -129,7 +134,8 @@ import Warren
     }
     #expect(depth == 32)
     for levels in [33, 34, 100] {
-      #expect(Self.problem(Self.nested(levels, arrays: arrays)) == "tables are nested more than 32 deep", "\(levels) levels")
+      #expect(
+        Self.problem(Self.nested(levels, arrays: arrays)) == "tables are nested more than 32 deep", "\(levels) levels")
     }
   }
 

@@ -87,7 +87,8 @@ import Warren
 
   @Test func aTimestampFarOutsideAnyCalendarIsReadable() throws {
     for seconds in [UInt64.max, UInt64(Int64.max), 1 << 63] {
-      let bytes = try AMQPOracle.encode(.init(headers: [.init(key: "at", value: .timestamp(seconds))], timestamp: seconds))
+      let bytes = try AMQPOracle.encode(
+        .init(headers: [.init(key: "at", value: .timestamp(seconds))], timestamp: seconds))
       let properties = try MessageProperties(reading: bytes)
       #expect(properties.timestamp == seconds)
       guard case .timestamp(let date) = properties.headers["at"] else {

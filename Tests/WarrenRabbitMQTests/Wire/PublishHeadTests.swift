@@ -68,13 +68,16 @@ import Warren
       #expect(method.type == 1 && header.type == 2 && method.channel == 0 && header.channel == 0, random.replay)
 
       #expect(method.number >> 32 == 60 << 16 | 40, random.replay)
-      let publish = try AMQPOracle.decodeMethod(60 << 16 | 40, Array(method.payload.dropFirst(4)), as: amqp_basic_publish_t.self) {
+      let publish = try AMQPOracle.decodeMethod(
+        60 << 16 | 40, Array(method.payload.dropFirst(4)), as: amqp_basic_publish_t.self
+      ) {
         Publish(
           exchange: String($0.exchange), routingKey: String($0.routing_key), isMandatory: $0.mandatory != 0,
           isImmediate: $0.immediate != 0)
       }
       #expect(
-        publish == Publish(exchange: exchange, routingKey: routingKey, isMandatory: true, isImmediate: false), random.replay)
+        publish == Publish(exchange: exchange, routingKey: routingKey, isMandatory: true, isImmediate: false),
+        random.replay)
 
       // Class basic, weight 0, size of the body.
       #expect(header.payload.prefix(4) == [0, 60, 0, 0], random.replay)
@@ -131,7 +134,8 @@ import Warren
       { $0 }, { .table(["t": $0]) }, { .array([1, $0]) }, { .array([.table(["t": .array([$0])])]) },
     ] {
       #expect(problem(MessageProperties(headers: ["h": wrap(.table([fits: 1]))])) == nil)
-      #expect(try #require(problem(MessageProperties(headers: ["h": wrap(.table([tooLong: 1]))]))).contains("256 bytes"))
+      #expect(
+        try #require(problem(MessageProperties(headers: ["h": wrap(.table([tooLong: 1]))]))).contains("256 bytes"))
       #expect(try #require(problem(MessageProperties(headers: ["h": wrap(.table(["": 1]))]))).contains("0 bytes"))
     }
     #expect(problem(MessageProperties(headers: [fits: 1])) == nil)

@@ -19,7 +19,10 @@ extension ReplayableRandom {
   }
 
   mutating func double() -> Double {
-    pick([0, -1.5, .infinity, -.infinity, .leastNonzeroMagnitude, .greatestFiniteMagnitude, Double.random(in: -1e9...1e9, using: &self)])
+    pick([
+      0, -1.5, .infinity, -.infinity, .leastNonzeroMagnitude, .greatestFiniteMagnitude,
+      Double.random(in: -1e9...1e9, using: &self),
+    ])
   }
 
   /// Any value that Warren can write. Timestamps have whole seconds, as on the wire.

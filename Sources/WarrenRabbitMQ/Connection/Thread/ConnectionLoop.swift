@@ -91,7 +91,8 @@ final class ConnectionLoop {
     case .open(let id, let kind, let listener, let slot):
       guard goodbye == nil, let number = freeNumber() else {
         let error = RabbitMQError(
-          .channelClosed, "no channel can be opened: \(channels.count) of \(session.channelMax) are open", isRetryable: true)
+          .channelClosed, "no channel can be opened: \(channels.count) of \(session.channelMax) are open",
+          isRetryable: true)
         slot.settle(.failure(error))
         return listener.channelClosed(error)
       }
@@ -178,7 +179,8 @@ final class ConnectionLoop {
     if operation.head.headerFrameSize > session.info.frameMax {
       operation.settle(
         .refused(
-          "the headers and properties have \(operation.head.headerFrameSize) bytes; this broker's largest frame is \(session.info.frameMax)"))
+          "the headers and properties have \(operation.head.headerFrameSize) bytes; this broker's largest frame is \(session.info.frameMax)"
+        ))
     }
     return operation.claim()
   }
@@ -322,7 +324,8 @@ final class ConnectionLoop {
     case .connectionClosed(let code, let text):
       MethodEncoder.appendConnectionCloseOK(to: &out)
       _ = out.flush(to: session.descriptor)
-      throw RabbitMQError(.connectionLost, "the broker closed the connection: \(text)", isRetryable: true, replyCode: code)
+      throw RabbitMQError(
+        .connectionLost, "the broker closed the connection: \(text)", isRetryable: true, replyCode: code)
     default:
       break
     }
@@ -340,7 +343,8 @@ final class ConnectionLoop {
         case .acked: operation.settle(.confirmed)
         case .returned(let reason): operation.settle(.unroutable(reason))
         case .nacked:
-          operation.settle(.congested("a queue of \(operation.exchange) did not take the event: it is full or has no leader"))
+          operation.settle(
+            .congested("a queue of \(operation.exchange) did not take the event: it is full or has no leader"))
         }
       }
     case .channelClosed(let code, let text):
@@ -385,7 +389,10 @@ final class ConnectionLoop {
           properties: content.properties, body: content.body, isOversized: content.isOversized))
     case .returned(let code, let text, let exchange, let routingKey):
       guard let tag = PublishHead.sequence(in: content.properties) else { return }
-      let place = exchange.isEmpty ? "the queue \"\(routingKey)\" does not exist" : "no queue is bound to \(exchange) for the routing key \"\(routingKey)\""
+      let place =
+        exchange.isEmpty
+        ? "the queue \"\(routingKey)\" does not exist"
+        : "no queue is bound to \(exchange) for the routing key \"\(routingKey)\""
       channel.publishes.markReturned(tag, reason: "\(place) (\(code) \(text))")
     }
   }
@@ -454,7 +461,8 @@ final class ConnectionLoop {
       if now >= channel.requests.sentAt + configuration.requestTimeout.nanoseconds {
         // The reply may still come and the broker may have acted: only a new connection is in a known state.
         throw RabbitMQError(
-          .connectionLost, "the broker has not answered a request within \(configuration.requestTimeout)", isRetryable: true)
+          .connectionLost, "the broker has not answered a request within \(configuration.requestTimeout)",
+          isRetryable: true)
       }
     }
   }

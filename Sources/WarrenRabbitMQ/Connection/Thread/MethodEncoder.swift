@@ -155,7 +155,8 @@ struct MethodEncoder {
     frame.withUnsafeBytes { out.append($0) }
   }
 
-  private static func append(_ id: UInt32, _ method: UnsafeMutableRawPointer, _ channel: UInt16, _ out: inout OutBuffer) {
+  private static func append(_ id: UInt32, _ method: UnsafeMutableRawPointer, _ channel: UInt16, _ out: inout OutBuffer)
+  {
     // Names are short strings and tables small: far below the smallest frame that brokers agree to.
     out.append(atMost: 8192) { warren_encode_method($0, 8192, channel, id, method) }
   }

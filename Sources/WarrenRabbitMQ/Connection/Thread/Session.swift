@@ -31,7 +31,8 @@ struct Session: ~Copyable {
     let status = warren_next_frame(state, &frame)
     if status == 0 { return true }
     if status == AMQP_STATUS_TIMEOUT.rawValue { return false }
-    throw RabbitMQError(.connectionLost, "the connection to the broker was lost: \(Self.text(status))", isRetryable: true)
+    throw RabbitMQError(
+      .connectionLost, "the connection to the broker was lost: \(Self.text(status))", isRetryable: true)
   }
 
   /// Gives the memory of finished frames of one channel back to be used again.
@@ -55,7 +56,8 @@ struct Session: ~Copyable {
     guard opened == 0 else {
       throw RabbitMQError(
         .connectFailed,
-        "cannot connect to \(place): \(text(opened)). Is the broker running, and is this its AMQP port?", isRetryable: true)
+        "cannot connect to \(place): \(text(opened)). Is the broker running, and is this its AMQP port?",
+        isRetryable: true)
     }
     amqp_set_handshake_timeout(state, &timeout)
     try login(state, place: place, configuration: configuration, name: name)

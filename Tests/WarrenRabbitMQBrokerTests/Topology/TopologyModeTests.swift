@@ -48,7 +48,8 @@ struct TopologyModeTests {
         #expect(thrown.code == .notPublished)
         #expect(
           thrown.message
-            == "\"events.\(type)\" does not exist, and topology is set to verify: create it, or set topology to declare")
+            == "\"events.\(type)\" does not exist, and topology is set to verify: create it, or set topology to declare"
+        )
         #expect(try await !exists(type, rabbit))
 
         let subscriber = Subscriber(strict, service: try ServiceName(service)) { OnRaw(type) { _, _ in } }

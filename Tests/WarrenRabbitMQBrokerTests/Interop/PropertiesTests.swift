@@ -16,7 +16,8 @@ struct PropertiesTests {
       let options = PublishOptions(
         key: "customer-7", subject: "orders/7", routingKey: "region.eu", expiry: .seconds(90), correlationID: "flow-1",
         headers: [
-          "tenant": "blue", "count": 42, "flag": true, "ratio": .double(0.5), "raw": .bytes(Array("raw".utf8)), "none": .null,
+          "tenant": "blue", "count": 42, "flag": true, "ratio": .double(0.5), "raw": .bytes(Array("raw".utf8)),
+          "none": .null,
           "when": .timestamp(time), "list": .array(["a", 1]), "table": .table(["inner": false]),
         ], time: time)
       let receipt = try await Publisher(rabbit, source: "accounts").publish(Numbered(type, 1), options: options)
@@ -57,7 +58,8 @@ struct PropertiesTests {
       try await publisher.publish(Numbered(type, 2), options: .init(id: chosen))
       let got = try await foreign { try $0.take(queue, 2) }
       let common: Set = [
-        "warren-seq", "cloudEvents:specversion", "cloudEvents:id", "cloudEvents:source", "cloudEvents:type", "cloudEvents:time",
+        "warren-seq", "cloudEvents:specversion", "cloudEvents:id", "cloudEvents:source", "cloudEvents:type",
+        "cloudEvents:time",
       ]
       #expect(Set(got[0].headers.keys) == common.union(["warren-id"]))
       #expect(got[0].routingKey == type.name)
@@ -88,7 +90,9 @@ struct PropertiesTests {
         try await foreign { client in
           let exchange = EntityNames.exchange(of: type)
           try client.publish(exchange: exchange, routingKey: "any", Array("{\"number\":1}".utf8))
-          let texts = ["text/json", "their-id", "their-flow", "their-type", "their-app"].map { (text: String) in strdup(text) }
+          let texts = ["text/json", "their-id", "their-flow", "their-type", "their-app"].map { (text: String) in
+            strdup(text)
+          }
           defer { for text in texts { free(text) } }
           var properties = amqp_basic_properties_t()
           properties._flags = UInt32(

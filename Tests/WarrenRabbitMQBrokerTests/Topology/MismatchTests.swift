@@ -20,7 +20,8 @@ struct MismatchTests {
 
   static let cases = [
     Case(
-      name: "another kind", change: ["x-queue-type": "classic", "x-delivery-limit": nil, "x-dead-letter-strategy": nil],
+      name: "another kind",
+      change: ["x-queue-type": "classic", "x-delivery-limit": nil, "x-dead-letter-strategy": nil],
       text: "x-queue-type: the queue has classic, Warren declares quorum."),
     Case(
       name: "another limit", change: ["x-delivery-limit": 20],
@@ -58,7 +59,9 @@ struct MismatchTests {
       let dead = EntityNames.deadLetterQueue(of: owner, type: type)
       let entity = TopologyEntity.workQueue(name: name, deadLetters: dead, options: .init())
       let request = entity.request(passive: false)
-      guard case .declareQueue(_, _, _, _, _, let declared) = request else { throw Unexpected(text: "\(request as Any)") }
+      guard case .declareQueue(_, _, _, _, _, let declared) = request else {
+        throw Unexpected(text: "\(request as Any)")
+      }
       var arguments = declared
       for (argument, value) in given.change { arguments[argument] = value }
       try await rabbit.topology.perform(

@@ -75,7 +75,8 @@ import Warren
         steps.add("\(name) out")
       }
     }
-    _ = try await deadLetters(count: 1, expected: 0, middleware: [step("a"), step("b")]) { _, _ in steps.add("handler") }
+    _ = try await deadLetters(count: 1, expected: 0, middleware: [step("a"), step("b")]) { _, _ in steps.add("handler")
+    }
     #expect(steps.all == ["a in", "b in", "handler", "b out", "a out"])
   }
 

@@ -171,7 +171,8 @@ import Warren
       let publisher = Publisher(service.rabbit, source: "tests", options: options)
       try await whileConsuming(subscriber) {
         let keys = [
-          "eu.de", "eu.de.berlin", "us.urgent", "us.urgent.now.please", "us.calm", "eu", "urgent", "eu.urgent", "eu.end",
+          "eu.de", "eu.de.berlin", "us.urgent", "us.urgent.now.please", "us.calm", "eu", "urgent", "eu.urgent",
+          "eu.end",
         ]
         for key in keys { try await publisher.publish(Order(key: key), options: .init(routingKey: key)) }
         let expected = ["eu.de", "us.urgent", "us.urgent.now.please", "eu.urgent", "eu.end"]

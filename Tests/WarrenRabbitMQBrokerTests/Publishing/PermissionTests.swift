@@ -37,7 +37,9 @@ struct PermissionTests {
         // The same user with `declare`: the exchange cannot be declared, and the error says what to grant.
         try await withTestBroker(change) { limited, _ in
           let thrown = try #require(
-            await error(PublishError.self) { try await Publisher(limited, source: "tests").publish(Numbered(allowed, 1)) })
+            await error(PublishError.self) {
+              try await Publisher(limited, source: "tests").publish(Numbered(allowed, 1))
+            })
           #expect(thrown.code == .refused)
           #expect(thrown.message.contains("this user may not declare \"events.\(allowed)\""))
           #expect(thrown.message.contains("set topology to assume"))
@@ -58,7 +60,9 @@ struct PermissionTests {
           change(&$0)
           $0.topology = .assume
         }) { limited, _ in
-          let events = (0..<50).map { EncodedEvent(type, "\($0)".utf8, routingKey: $0 == 20 ? "closed.20" : "open.\($0)") }
+          let events = (0..<50).map {
+            EncodedEvent(type, "\($0)".utf8, routingKey: $0 == 20 ? "closed.20" : "open.\($0)")
+          }
           let outcomes = await Publisher(limited, source: "tests").publish(encoded: events)
           for (number, outcome) in outcomes.enumerated() where number != 20 {
             #expect(outcome == .confirmed, "\(number)")

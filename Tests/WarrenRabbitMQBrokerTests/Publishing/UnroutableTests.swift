@@ -16,7 +16,8 @@ struct UnroutableTests {
         let type = try litter.type()
         let queue = try await rabbit.sink(type, keys: ["bound.*"], litter)
         let events = (0..<1000).map { number in
-          EncodedEvent(type, "\(number)".utf8, routingKey: number.isMultiple(of: 2) ? "bound.\(number)" : "free.\(number)")
+          EncodedEvent(
+            type, "\(number)".utf8, routingKey: number.isMultiple(of: 2) ? "bound.\(number)" : "free.\(number)")
         }
         let outcomes = await Publisher(rabbit, source: "tests").publish(encoded: events)
         for (number, outcome) in outcomes.enumerated() {

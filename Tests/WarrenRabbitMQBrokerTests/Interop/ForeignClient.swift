@@ -52,7 +52,8 @@ final class ForeignClient {
   }
 
   /// Publishes as little as the protocol allows, or with the properties given.
-  func publish(exchange: String, routingKey: String, _ body: [UInt8], properties: amqp_basic_properties_t? = nil) throws {
+  func publish(exchange: String, routingKey: String, _ body: [UInt8], properties: amqp_basic_properties_t? = nil) throws
+  {
     var body = body
     var properties = properties
     let status = exchange.withCString { exchange in
@@ -60,7 +61,8 @@ final class ForeignClient {
         body.withUnsafeMutableBytes { body in
           let content = amqp_bytes_t(len: body.count, bytes: body.baseAddress)
           func send(_ properties: UnsafePointer<amqp_basic_properties_t>?) -> Int32 {
-            amqp_basic_publish(state, 1, amqp_cstring_bytes(exchange), amqp_cstring_bytes(key), 0, 0, properties, content)
+            amqp_basic_publish(
+              state, 1, amqp_cstring_bytes(exchange), amqp_cstring_bytes(key), 0, 0, properties, content)
           }
           guard var given = properties.take() else { return send(nil) }
           return send(&given)
@@ -92,12 +94,14 @@ final class ForeignClient {
     }
     try Self.check(amqp_get_rpc_reply(state), "basic.consume")
     var messages: [Message] = []
-    var timeout = timeval(.seconds(seconds))
+    var timeout = timeval()
+    timeout.tv_sec = seconds
     while messages.count < count {
       amqp_maybe_release_buffers(state)
       var envelope = amqp_envelope_t()
       try Self.check(
-        amqp_consume_message(state, &envelope, &timeout, 0), "reading message \(messages.count + 1) of \(count) from \(queue)")
+        amqp_consume_message(state, &envelope, &timeout, 0),
+        "reading message \(messages.count + 1) of \(count) from \(queue)")
       defer { amqp_destroy_envelope(&envelope) }
       var message = Message(exchange: Self.text(envelope.exchange), routingKey: Self.text(envelope.routing_key))
       Self.fill(&message, envelope.message)

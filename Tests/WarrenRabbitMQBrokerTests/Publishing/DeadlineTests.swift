@@ -27,12 +27,14 @@ struct DeadlineTests {
           group.addTask {
             let thrown = await error(PublishError.self) { try await publisher.publish(Numbered(type, 1)) }
             #expect(thrown?.code == .notPublished)
-            #expect(thrown?.message.contains("run() of this RabbitMQ is not running") == true, "\(thrown?.message ?? "")")
+            #expect(
+              thrown?.message.contains("run() of this RabbitMQ is not running") == true, "\(thrown?.message ?? "")")
           }
         }
         group.addTask {
           let outcomes = await publisher.publish(encoded: types.map { .init($0, [1]) })
-          #expect(outcomes.allSatisfy { $0.kind == "notPublished" && $0.text.contains("is not running") }, "\(outcomes)")
+          #expect(
+            outcomes.allSatisfy { $0.kind == "notPublished" && $0.text.contains("is not running") }, "\(outcomes)")
         }
         try await group.waitForAll()
       }

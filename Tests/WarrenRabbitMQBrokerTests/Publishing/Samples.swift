@@ -50,7 +50,8 @@ extension RabbitMQ {
   ) async throws -> String {
     let queue = unique("sink")
     try await topology.ensure([.exchange(of: type)])
-    try await testQueue(queue, arguments: arguments, bound: keys.map { (EntityNames.exchange(of: type), $0) }, litter: litter)
+    try await testQueue(
+      queue, arguments: arguments, bound: keys.map { (EntityNames.exchange(of: type), $0) }, litter: litter)
     return queue
   }
 
@@ -70,14 +71,16 @@ extension PublishOutcome {
   var text: String {
     switch self {
     case .confirmed: ""
-    case .unroutable(let text), .refused(let text), .congested(let text), .notPublished(let text), .unknown(let text): text
+    case .unroutable(let text), .refused(let text), .congested(let text), .notPublished(let text), .unknown(let text):
+      text
     }
   }
 }
 
 /// The error that `body` throws, if it is of this type. A test fails when it throws another or none.
 func error<E: Error>(
-  _ type: E.Type = E.self, isolation: isolated (any Actor)? = #isolation, sourceLocation: SourceLocation = #_sourceLocation,
+  _ type: E.Type = E.self, isolation: isolated (any Actor)? = #isolation,
+  sourceLocation: SourceLocation = #_sourceLocation,
   _ body: () async throws -> Void
 ) async -> E? {
   do {

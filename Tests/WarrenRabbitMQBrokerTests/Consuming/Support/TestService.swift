@@ -105,7 +105,8 @@ func withTestService<R: Sendable>(
 ) async throws -> R {
   try await withTestBroker(configuration) { rabbit, litter in
     let service = TestService(
-      rabbit: rabbit, name: try ServiceName(unique("svc")), litter: litter, publisher: Publisher(rabbit, source: "tests"))
+      rabbit: rabbit, name: try ServiceName(unique("svc")), litter: litter,
+      publisher: Publisher(rabbit, source: "tests"))
     for type in types {
       litter.exchange(EntityNames.exchange(of: type))
       litter.queue(try service.workQueue(type))

@@ -20,7 +20,8 @@ struct BodySizeTests {
       let agreed = try await rabbit.publishing.whenOpen(timeout: .seconds(5)).frameMax
       #expect(agreed == frame)
       let sizes = [
-        0, 1, 2, frame - 9, frame - 8, frame - 7, frame - 1, frame, frame + 1, 2 * (frame - 8), 2 * (frame - 8) + 1, 2 * frame,
+        0, 1, 2, frame - 9, frame - 8, frame - 7, frame - 1, frame, frame + 1, 2 * (frame - 8), 2 * (frame - 8) + 1,
+        2 * frame,
       ]
       let outcomes = await Publisher(rabbit, source: "tests").publish(encoded: sizes.map { .init(type, Self.body($0)) })
       #expect(outcomes == sizes.map { _ in .confirmed })

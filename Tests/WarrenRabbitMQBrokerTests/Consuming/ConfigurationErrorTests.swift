@@ -59,12 +59,14 @@ struct ConfigurationErrorTests {
     Case(
       "a family without types", handlers: [On(Ping.self) { _, _ in }, On(NoTypes.self) { _, _ in }],
       expected: ["no event type", "Otherwise"]),
-    Case("a bad service name", service: "Mail_er", code: .invalidName, expected: ["service name", "Mail_er", "'M'", "a-z"]),
+    Case(
+      "a bad service name", service: "Mail_er", code: .invalidName, expected: ["service name", "Mail_er", "'M'", "a-z"]),
     Case("an empty service name", service: "", code: .invalidName, expected: ["service name", "is empty"]),
     Case(
       "a bad subscription name", subscription: "a.b", code: .invalidName,
       expected: ["subscription name", "a.b", "'.'", "a-z"]),
-    Case("an empty subscription name", subscription: "", code: .invalidName, expected: ["subscription name", "is empty"]),
+    Case(
+      "an empty subscription name", subscription: "", code: .invalidName, expected: ["subscription name", "is empty"]),
     Case(
       "a bad event type", handlers: [On(BadName.self) { _, _ in }], code: .invalidName,
       expected: ["event type", "Ping Pong", "'P'", "a-z"]),
@@ -72,7 +74,8 @@ struct ConfigurationErrorTests {
     Case("prefetch -1", expected: ["prefetch", "-1", "1 to 65535"]) { $0.prefetch = -1 },
     Case("prefetch 65536", expected: ["prefetch", "65536", "1 to 65535"]) { $0.prefetch = 65_536 },
     Case("concurrency 0", expected: ["concurrency", "0", "1 to the prefetch"]) { $0.concurrency = 0 },
-    Case("a queue's prefetch 0", handlers: ping(.init(prefetch: 0)), expected: ["prefetch", "mailer.ping", "1 to 65535"]),
+    Case(
+      "a queue's prefetch 0", handlers: ping(.init(prefetch: 0)), expected: ["prefetch", "mailer.ping", "1 to 65535"]),
     Case(
       "a queue's concurrency above its prefetch", handlers: ping(.init(prefetch: 2, concurrency: 3)),
       expected: ["concurrency", "mailer.ping", "3", "1 to the prefetch, 2"]),
@@ -97,7 +100,9 @@ struct ConfigurationErrorTests {
     }
     let error = await #expect(throws: WarrenError.self) { try await subscriber.run() }
     #expect(error?.code == example.code)
-    for text in example.expected { #expect(error?.message.contains(text) == true, "\(error?.message ?? "") lacks \(text)") }
+    for text in example.expected {
+      #expect(error?.message.contains(text) == true, "\(error?.message ?? "") lacks \(text)")
+    }
     // Who waits for it hears the same.
     let waiting = await #expect(throws: RabbitMQError.self) { try await subscriber.waitUntilReady() }
     #expect(waiting?.message.contains(error?.message ?? "-") == true)

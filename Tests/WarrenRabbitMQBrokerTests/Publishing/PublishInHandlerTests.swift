@@ -11,8 +11,10 @@ struct PublishInHandlerTests {
 
   /// A service that handles events of one type and publishes others, and a queue that shows what it published.
   private func withService(
-    _ handle: @escaping @Sendable (_ publisher: Publisher, _ out: EventType, Delivery, HandlerContext) async throws -> Void,
-    _ body: (_ rabbit: RabbitMQ, _ input: EventType, _ output: String, _ service: ServiceName, _ make: () -> Subscriber) async throws
+    _ handle:
+      @escaping @Sendable (_ publisher: Publisher, _ out: EventType, Delivery, HandlerContext) async throws -> Void,
+    _ body: (_ rabbit: RabbitMQ, _ input: EventType, _ output: String, _ service: ServiceName, _ make: () -> Subscriber)
+      async throws
       -> Void
   ) async throws {
     try await withTestBroker { rabbit, litter in
@@ -58,7 +60,12 @@ struct PublishInHandlerTests {
         #expect(got.map(\.text) == (1...3).map { "{\"number\":\($0),\"text\":\"succeeds\"}" })
         let cause = try #require(events[3].metadata.id)
         let name = EntityNames.workQueue(of: owner, type: input)
-        #expect(got.map(\.messageID) == (0..<3).map { EventID.derived(from: cause, handler: name, ordinal: $0).text })
+        let delivery = Delivery(type: input, body: events[3].body, queue: name) { events[3].metadata }
+        let output = try EventType(try #require(got.first?.type))
+        let ids = (0..<3).map {
+          EventID.derived(from: cause, of: delivery, handler: name, type: output, ordinal: $0).text
+        }
+        #expect(got.map(\.messageID) == ids)
         for message in got {
           #expect(message.headers["warren-causation-id"] == "S:\(cause)")
           #expect(message.correlationID == cause.text)

@@ -76,7 +76,9 @@ import Warren
       table.add("void", "V", [])
       return table
     }
-    let result = try await outcome { seen.add($0.headers) } send: { client, queue in
+    let result = try await outcome {
+      seen.add($0.headers)
+    } send: { client, queue in
       try client.publish(rawProperties: table().properties, body: Array("{}".utf8), routingKey: queue)
     }
     #expect(result.outcome == .handled)
@@ -90,7 +92,10 @@ import Warren
   }
 
   /// 32 tables inside each other are read; a copy adds nothing to the depth but keeps a level in reserve.
-  @Test(arguments: [(1, .copied("handlerFailed")), (31, .copied("handlerFailed")), (33, .moved), (40, .moved), (1500, .moved)] as [(Int, Outcome)])
+  @Test(
+    arguments: [
+      (1, .copied("handlerFailed")), (31, .copied("handlerFailed")), (33, .moved), (40, .moved), (1500, .moved),
+    ] as [(Int, Outcome)])
   func nestedTables(depth: Int, expected: Outcome) async throws {
     let result = try await outcome(handlerThrows: true) { client, queue in
       try client.publish(rawProperties: RawTable.nested(depth).properties, body: Array("{}".utf8), routingKey: queue)
@@ -138,7 +143,9 @@ import Warren
     var headers: [String: HeaderValue] = [:]
     for i in 0..<3000 { headers["header-\(i)"] = .int(Int64(i)) }
     let table = headers
-    let result = try await outcome(handlerThrows: true) { seen.add($0.headers.count) } send: { client, queue in
+    let result = try await outcome(handlerThrows: true) {
+      seen.add($0.headers.count)
+    } send: { client, queue in
       try client.publish(Array("{}".utf8), routingKey: queue, headers: table)
     }
     #expect(seen.all == [3000])
@@ -148,7 +155,9 @@ import Warren
 
   @Test func textThatIsNoUTF8IsReadWithReplacements() async throws {
     let seen = Collected<[String: HeaderValue]>()
-    let result = try await outcome { seen.add($0.headers) } send: { client, queue in
+    let result = try await outcome {
+      seen.add($0.headers)
+    } send: { client, queue in
       var table = RawTable()
       table.add([0xff, UInt8(ascii: "k")], "S", RawTable.counted([UInt8(ascii: "v"), 0xfe]))
       try client.publish(rawProperties: table.properties, body: Array("{}".utf8), routingKey: queue)
@@ -170,7 +179,9 @@ import Warren
   /// Ids that are none, a private header with another meaning, a time far outside any calendar.
   @Test func absurdProperties() async throws {
     let seen = Collected<EventMetadata>()
-    let result = try await outcome(handlerThrows: true) { seen.add($0) } send: { client, queue in
+    let result = try await outcome(handlerThrows: true) {
+      seen.add($0)
+    } send: { client, queue in
       var table = RawTable()
       table.add("warren-seq", "S", RawTable.counted(Array("not a number".utf8)))
       table.add("warren-key", "l", [0, 0, 0, 0, 0, 0, 0, 1])

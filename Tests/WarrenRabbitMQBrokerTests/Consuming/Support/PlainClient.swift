@@ -120,7 +120,9 @@ final class PlainClient {
     let descriptor = amqp_get_sockfd(state)
     var sent = 0
     while sent < bytes.count {
-      let count = bytes.withUnsafeBytes { warren_send(descriptor, $0.baseAddress.map { $0 + sent }, bytes.count - sent) }
+      let count = bytes.withUnsafeBytes {
+        warren_send(descriptor, $0.baseAddress.map { $0 + sent }, bytes.count - sent)
+      }
       if count > 0 {
         sent += count
       } else if errno == EAGAIN {

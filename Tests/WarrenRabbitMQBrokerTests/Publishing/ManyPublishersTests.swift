@@ -59,7 +59,9 @@ struct ManyPublishersTests {
         let queue = try await rabbit.sink(type, litter)
         let text = String(repeating: "x", count: size)
         // Seven windows of bytes and more, one of them larger than the window by itself.
-        let events = (0..<120).map { Numbered(type, $0, text: $0 == 60 ? String(repeating: "y", count: 20 * size) : text) }
+        let events = (0..<120).map {
+          Numbered(type, $0, text: $0 == 60 ? String(repeating: "y", count: 20 * size) : text)
+        }
         let receipts = try await Publisher(rabbit, source: "tests").publish(contentsOf: events)
         #expect(receipts.count == 120)
         // An event is its body and its properties, so fewer than sixteen fit.
@@ -93,7 +95,8 @@ struct ManyPublishersTests {
       try await withTestBroker({ $0.go(through: tap) }) { rabbit, litter in
         let type = try litter.type()
         let queue = try await rabbit.sink(type, litter)
-        let receipts = try await Publisher(rabbit, source: "tests").publish(contentsOf: (0..<3000).map { Numbered(type, $0) })
+        let receipts = try await Publisher(rabbit, source: "tests").publish(
+          contentsOf: (0..<3000).map { Numbered(type, $0) })
         #expect(receipts.count == 3000)
         #expect(tap.publishes == 3000)
         let multiple = tap.events.count { if case .ack(_, _, true) = $0 { true } else { false } }

@@ -128,8 +128,10 @@ import WarrenSupport
   private static let badBodies: [[UInt8]] = [
     Array(#"{"number":"#.utf8), Array(#"{"number":"seven","text":""}"#.utf8), Array(#"{"text":""}"#.utf8),
     [0xff, 0xfe, 0x00, 0x80], Array(#"{"number":1,"text":""#.utf8) + [0xff, 0xc0] + Array(#""}"#.utf8), [],
-    Array("[1]".utf8), Array("7".utf8), Array(#""text""#.utf8), Array("null".utf8), Array("true".utf8), Array("{}".utf8),
-    [0xef, 0xbb, 0xbf], Array(repeating: UInt8(ascii: "["), count: 5000), Array("{\"number\":1e400,\"text\":\"\"}".utf8),
+    Array("[1]".utf8), Array("7".utf8), Array(#""text""#.utf8), Array("null".utf8), Array("true".utf8),
+    Array("{}".utf8),
+    [0xef, 0xbb, 0xbf], Array(repeating: UInt8(ascii: "["), count: 5000),
+    Array("{\"number\":1e400,\"text\":\"\"}".utf8),
   ]
 
   @Test func whatCannotBeDecodedGoesThereAndTheOthersGoOn() async throws {
@@ -246,7 +248,8 @@ import WarrenSupport
         #expect(found == expected, "listing \(listing)")
       }
       #expect(try await service.rabbit.waitForDepth(queue, 20))
-      #expect(try await service.rabbit.take(from: queue, count: 20).map(\.properties?.messageID) == (0..<20).map { "\($0)" })
+      #expect(
+        try await service.rabbit.take(from: queue, count: 20).map(\.properties?.messageID) == (0..<20).map { "\($0)" })
       #expect(try await service.rabbit.waitForDepth(queue, 0))
     }
   }
