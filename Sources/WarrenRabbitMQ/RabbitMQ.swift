@@ -94,8 +94,10 @@ public final class RabbitMQ: Service, CustomStringConvertible {
 
   private func close(after end: End?) async {
     if case .asked = end { await events.whenIdle(timeout: configuration.publishing.timeout) }
-    await publishing.close()
-    await consuming.close()
+    // When one is lost the other goes too, and what is pending there hears why.
+    let reason: RabbitMQError? = if case .failed(let error) = end { error } else { nil }
+    await publishing.close(because: reason)
+    await consuming.close(because: reason)
   }
 
   /// Returns when both connections are open.

@@ -29,9 +29,8 @@ install_debian() {
   mirror=$(debian_sources | sed -nE 's/^deb ([^ ]*) bookworm main$/\1/p' | head -n 1)
   if ! debootstrap --variant=minbase --include="$included" bookworm "$machine" "$mirror" >"$machine.log" 2>&1; then
     tail -n 20 "$machine.log" >&2
-    die "debootstrap failed; its log is $machine.log"
+    die "debootstrap failed"
   fi
-  rm -f "$machine.log"
 }
 
 # Names, proxies, certificates and mirrors as on this machine, so that apt and git reach there what they reach here.

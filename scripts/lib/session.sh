@@ -35,7 +35,7 @@ end_session() {
   trap '' HUP INT TERM
   for child in $session_children; do
     kill "$child" 2>/dev/null || true
-    wait_until 10 child_ended "$child" || kill -KILL "$child" 2>/dev/null || true
+    wait_until 5 child_ended "$child" || kill -KILL "$child" 2>/dev/null || true
   done
   if [[ -n $session_dir ]]; then
     if ((status != 0)) && [[ -d $session_dir/log ]]; then

@@ -110,9 +110,9 @@ package final class BrokerConnection: ConnectionListener {
   }
 
   /// Says goodbye and waits for the end, two seconds at the most.
-  package func close() async {
+  package func close(because reason: RabbitMQError? = nil) async {
     if case .idle = status.value.phase { return }
-    submit(.close)
+    submit(.close(because: reason))
     _ = await status.wait(timeout: .seconds(2)) { if case .ended = $0.phase { true } else { false } }
   }
 

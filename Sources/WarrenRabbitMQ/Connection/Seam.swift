@@ -36,8 +36,8 @@ package enum EngineCommand: Sendable {
   case acknowledge(ChannelID, [Acknowledgement])
   /// Closes the channel; unacknowledged deliveries go back to their queues.
   case closeChannel(ChannelID, RequestSlot)
-  /// Says goodbye to the broker and ends.
-  case close
+  /// Says goodbye to the broker and ends. What is pending ends with the reason, where there is one.
+  case close(because: RabbitMQError?)
 }
 
 package enum ChannelKind: Sendable {

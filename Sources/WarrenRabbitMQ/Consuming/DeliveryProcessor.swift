@@ -13,6 +13,8 @@ import WarrenSupport
 struct DeliveryProcessor: Sendable {
   let queue: String
   let type: EventType
+  /// The one that nearly everything in the queue comes through.
+  let exchange: String
   let deadLetters: String?
   let handlers: [EventType: any DeliveryHandler]
   let otherwise: (any DeliveryHandler)?
@@ -50,6 +52,7 @@ struct DeliveryProcessor: Sendable {
   /// The exchange decides. A copy that came through the default exchange says what it was; a message that somebody else
   /// brought here may say it in its properties; else it is what the queue is for.
   private func type(of message: IncomingMessage) -> EventType {
+    if message.exchange == exchange { return type }
     if let type = EntityNames.type(ofExchange: message.exchange) { return type }
     guard let properties = try? MessageProperties(reading: message.properties) else { return type }
     if let origin = properties.headers[Headers.originExchange]?.string, let type = EntityNames.type(ofExchange: origin)

@@ -28,7 +28,8 @@ package final class PrivateCopies: Sendable {
     }
     let handler = OnRaw(types) { delivery, _ in await handle(delivery) }
     let processor = DeliveryProcessor(
-      queue: queue, type: first, deadLetters: nil, handlers: [:], otherwise: handler, middleware: [],
+      queue: queue, type: first, exchange: EntityNames.exchange(of: first), deadLetters: nil, handlers: [:],
+      otherwise: handler, middleware: [],
       copies: rabbit.copies, publishing: rabbit.publishing, topology: rabbit.topology,
       observer: ConsumeObserver(queue: "warren.copies"),
       logger: rabbit.logger)

@@ -28,11 +28,19 @@ final class QueueReader: ChannelListener {
   private struct State {
     var channel: ChannelID?
     var waiting = Deque<IncomingMessage>()
-    var idle: [CheckedContinuation<IncomingMessage?, Never>] = []
+    var idle: [CheckedContinuation<Void, Never>] = []
+    /// A worker was woken and has not looked yet. It wakes the next one when there is more: one at a time, because waking
+    /// costs as much as a small handler, and workers that are awake already take most of a burst.
+    var isWaking = false
     var tracker = AckTracker()
     var isAccepting = true
+    var isStarted = false
+    var failure: RabbitMQError?
     var workers: [Task<Void, Never>] = []
-    var timer: TimerEntry?
+    /// Finished since the head was last acknowledged.
+    var sinceHead = 0
+    /// A flush is coming, for what is not acknowledged by number.
+    var isTimed = false
   }
   private let state = Lock(State())
   private let running = Watched(0)
@@ -53,18 +61,36 @@ final class QueueReader: ChannelListener {
 
   /// Returns when the broker has accepted the consumer.
   func start() async throws(RabbitMQError) {
-    let channel = try await connection.openChannel(.plain(maximumBodySize: maximumBodySize), listener: self)
+    let channel = try await openChannel()
     state.withLock { state in
-      state.channel = channel
       state.workers = (0..<concurrency).map { _ in Task { await self.work() } }
     }
     // The limit must be set before the consumer that it is for (RabbitMQ, "Consumer Prefetch").
     try await connection.request(.setPrefetch(prefetch), on: channel)
     try await connection.request(.consume(queue: queue, tag: tag), on: channel)
+    let failure = state.withLock { state in
+      state.isStarted = true
+      return state.failure
+    }
+    if let failure { throw failure }
+  }
+
+  /// Carried through although the caller may be cancelled: a channel that opens too late must be closed again.
+  private func openChannel() async throws(RabbitMQError) -> ChannelID {
+    try await patiently(within: nil, for: "opening a channel") { () throws(RabbitMQError) in
+      let channel = try await self.connection.openChannel(
+        .plain(maximumBodySize: self.maximumBodySize), listener: self)
+      let isLate = self.state.withLock { state in
+        if state.isAccepting { state.channel = channel }
+        return !state.isAccepting
+      }
+      if isLate { await self.connection.closeChannel(channel) }
+      return channel
+    }
   }
 
   /// Starts no further handler, waits up to `grace` for those that run, acknowledges what they have finished, and closes the
-  /// channel, which gives everything else back to the queue.
+  /// channel, which gives everything else back to the queue. Cancelling the caller ends the grace.
   /// - Returns: how many handlers still run, although they were cancelled.
   func stop(grace: Duration) async -> Int {
     let (channel, idle, workers) = state.withLock { state in
@@ -73,23 +99,20 @@ final class QueueReader: ChannelListener {
       defer { state.idle = [] }
       return (state.channel, state.idle, state.workers)
     }
-    for worker in idle { worker.resume(returning: nil) }
+    for worker in idle { worker.resume() }
     if let channel {
       // Not waited for: closing the channel ends the consumer as well. It keeps the broker from sending more meanwhile.
       connection.submit(.request(channel, .cancel(tag: tag), RequestSlot(timeout: .seconds(2))))
     }
-    if await running.wait(timeout: grace, until: { $0 == 0 }) == nil {
-      for worker in workers { worker.cancel() }
-      _ = await running.wait(timeout: .seconds(1)) { $0 == 0 }
-    }
-    flush()
-    if let channel { await connection.closeChannel(channel) }
-    let timer = state.withLock { state in
-      state.channel = nil
-      defer { state.timer = nil }
-      return state.timer
-    }
-    timer?.cancel()
+    let isIdle = await running.wait(timeout: grace, until: { $0 == 0 }) != nil
+    if !isIdle { for worker in workers { worker.cancel() } }
+    // On a task of its own: the caller's may be cancelled, and could not wait for anything.
+    await Task {
+      if !isIdle { _ = await running.wait(timeout: .seconds(1)) { $0 == 0 } }
+      flush()
+      if let channel { await connection.closeChannel(channel) }
+    }.value
+    state.withLock { $0.channel = nil }
     return running.value
   }
 
@@ -106,70 +129,93 @@ final class QueueReader: ChannelListener {
   /// The next delivery; nil when no more are to be started. Counts it as running before the lock is released, so that a stop
   /// cannot miss it.
   private func next() async -> IncomingMessage? {
-    if let message = state.withLock({ takeWaiting(&$0) }) { return message }
-    return await withCheckedContinuation { continuation in
-      let early = state.withLock { state -> IncomingMessage?? in
-        if let message = takeWaiting(&state) { return .some(message) }
-        guard state.isAccepting else { return .some(nil) }
-        state.idle.append(continuation)
-        return nil
+    var wasWoken = false
+    while true {
+      let (step, woken) = state.withLock { state -> (Step, CheckedContinuation<Void, Never>?) in
+        if wasWoken { state.isWaking = false }
+        guard state.isAccepting else { return (.end, nil) }
+        guard let message = state.waiting.popFirst() else { return (.wait, nil) }
+        running.update { $0 += 1 }
+        return (.handle(message), workerToWake(&state))
       }
-      if let early { continuation.resume(returning: early) }
+      woken?.resume()
+      switch step {
+      case .handle(let message): return message
+      case .end: return nil
+      case .wait: break
+      }
+      await withCheckedContinuation { continuation in
+        let isDue = state.withLock { state in
+          if !state.isAccepting || !state.waiting.isEmpty { return true }
+          state.idle.append(continuation)
+          return false
+        }
+        wasWoken = !isDue
+        if isDue { continuation.resume() }
+      }
     }
   }
 
-  private func takeWaiting(_ state: inout State) -> IncomingMessage? {
-    guard state.isAccepting, let message = state.waiting.popFirst() else { return nil }
-    running.update { $0 += 1 }
-    return message
+  private enum Step {
+    case handle(IncomingMessage)
+    case wait
+    case end
+  }
+
+  private func workerToWake(_ state: inout State) -> CheckedContinuation<Void, Never>? {
+    guard !state.isWaking, !state.waiting.isEmpty, let worker = state.idle.popLast() else { return nil }
+    state.isWaking = true
+    return worker
   }
 
   private func settle(_ deliveryTag: UInt64, _ settlement: Settlement) {
-    let isDue = state.withLock { state -> Bool in
+    state.withLock { state in
       switch settlement {
-      case .leave: return false
+      case .leave: break
       case .reject:
-        if state.tracker.settle(deliveryTag), let channel = state.channel {
-          connection.submit(.acknowledge(channel, [.reject(deliveryTag, requeue: false)]))
-        }
-        return false
+        if state.tracker.settle(deliveryTag) { tell([.reject(deliveryTag, requeue: false)], &state) }
       case .acknowledge:
-        guard state.tracker.finish(deliveryTag) else { return false }
-        if state.tracker.openCount == 0 || state.tracker.finishedCount >= max(1, prefetch / 10) { return true }
-        if state.timer == nil {
-          state.timer = Timers.shared.schedule(after: .milliseconds(20)) { [weak self] in self?.flush() }
+        guard state.tracker.finish(deliveryTag) else { return }
+        state.sinceHead += 1
+        if state.tracker.finishedCount >= max(1, prefetch / 4) {
+          // Behind a slow handler; the broker would soon have nothing more that it may send.
+          tell(state.tracker.flush(), &state)
+        } else if state.sinceHead >= max(1, prefetch / 10) {
+          state.sinceHead = 0
+          if let head = state.tracker.flushHead() { tell([head], &state) }
         }
-        return false
+        if state.tracker.finishedCount > 0, !state.isTimed {
+          state.isTimed = true
+          _ = Timers.shared.schedule(after: .milliseconds(20)) { [weak self] in self?.flush() }
+        }
       }
     }
-    if isDue { flush() }
+  }
+
+  private func flush() {
+    state.withLock { state in
+      state.isTimed = false
+      tell(state.tracker.flush(), &state)
+    }
   }
 
   /// Inside the lock up to the mailbox, which keeps the acknowledgements in order and never blocks.
-  private func flush() {
-    let timer = state.withLock { state -> TimerEntry? in
-      let acknowledgements = state.tracker.flush()
-      if let channel = state.channel, !acknowledgements.isEmpty {
-        connection.submit(.acknowledge(channel, acknowledgements))
-      }
-      defer { state.timer = nil }
-      return state.timer
+  private func tell(_ acknowledgements: [Acknowledgement], _ state: inout State) {
+    if let channel = state.channel, !acknowledgements.isEmpty {
+      connection.submit(.acknowledge(channel, acknowledgements))
     }
-    timer?.cancel()
   }
 
   // MARK: What the engine says
 
   func received(_ messages: [IncomingMessage]) {
-    let woken = state.withLock { state -> [(CheckedContinuation<IncomingMessage?, Never>, IncomingMessage)] in
+    let woken = state.withLock { state -> CheckedContinuation<Void, Never>? in
       for _ in messages { state.tracker.received() }
-      guard state.isAccepting else { return [] }
+      guard state.isAccepting else { return nil }
       state.waiting.append(contentsOf: messages)
-      var woken: [(CheckedContinuation<IncomingMessage?, Never>, IncomingMessage)] = []
-      while !state.idle.isEmpty, let message = takeWaiting(&state) { woken.append((state.idle.removeLast(), message)) }
-      return woken
+      return workerToWake(&state)
     }
-    for (worker, message) in woken { worker.resume(returning: message) }
+    woken?.resume()
   }
 
   func consumerCancelled(tag: String) {
@@ -182,12 +228,15 @@ final class QueueReader: ChannelListener {
 
   func channelClosed(_ error: RabbitMQError) { end(error) }
 
+  /// A failure of the start is thrown there and not told a second time.
   private func end(_ error: RabbitMQError) {
-    let wasAccepting = state.withLock { state in
+    let isNews = state.withLock { state in
       // What waits is back in the queue already, or gone with it.
       state.waiting.removeAll()
-      return state.isAccepting
+      guard state.isAccepting else { return false }
+      state.failure = state.failure ?? error
+      return state.isStarted
     }
-    if wasAccepting { onEnd(error) }
+    if isNews { onEnd(error) }
   }
 }

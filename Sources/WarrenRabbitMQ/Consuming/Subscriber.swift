@@ -34,7 +34,7 @@ public actor Subscriber: Service, CustomStringConvertible {
   }
 
   private enum Wanted: Sendable { case run, pause, stop }
-  private enum Phase: Sendable { case notStarted, starting, running, paused, ended }
+  private enum Phase: Sendable { case notStarted, starting, running, stopping, paused, ended }
   private struct Signals: Sendable {
     var wanted = Wanted.run
     var phase = Phase.notStarted
@@ -102,7 +102,10 @@ public actor Subscriber: Service, CustomStringConvertible {
     } onGracefulShutdown: {
       signals.update { $0.wanted = .stop }
     }
-    signals.update { $0.phase = .ended }
+    signals.update {
+      $0.failure = failure
+      $0.phase = .ended
+    }
     if let failure { throw failure }
   }
 
@@ -121,6 +124,7 @@ public actor Subscriber: Service, CustomStringConvertible {
           return await end(.zero, Task.isCancelled ? nil : error)
         }
       case .pause where current.phase != .paused:
+        signals.update { $0.phase = .stopping }
         await stopReaders(options.gracePeriod)
         signals.update { $0.phase = .paused }
       case .run, .pause:
@@ -152,29 +156,26 @@ public actor Subscriber: Service, CustomStringConvertible {
   }
 
   private func end(_ grace: Duration, _ failure: RabbitMQError?) async -> RabbitMQError? {
+    signals.update { $0.phase = .stopping }
     await stopReaders(grace)
     return failure
   }
 
-  /// On a task of its own: a cancelled one could not wait for anything.
   private func stopReaders(_ grace: Duration) async {
     let stopping = readers
     readers = []
-    let logger = logger
-    await Task {
-      await withTaskGroup(of: Void.self) { group in
-        for reader in stopping {
-          group.addTask {
-            let left = await reader.stop(grace: grace)
-            if left > 0 {
-              logger.info(
-                "handlers do not end although they were cancelled; their events go back to the queue",
-                metadata: ["queue": "\(reader.queue)", "handlers": "\(left)"])
-            }
+    await withTaskGroup(of: Void.self) { group in
+      for reader in stopping {
+        group.addTask { [logger] in
+          let left = await reader.stop(grace: grace)
+          if left > 0 {
+            logger.info(
+              "handlers do not end although they were cancelled; their events go back to the queue",
+              metadata: ["queue": "\(reader.queue)", "handlers": "\(left)"])
           }
         }
       }
-    }.value
+    }
   }
 
   // MARK: Readiness, pause and resume
@@ -191,24 +192,31 @@ public actor Subscriber: Service, CustomStringConvertible {
   /// - Throws: as ``waitUntilReady(timeout:)``.
   public nonisolated func pause() async throws(RabbitMQError) {
     signals.update { if $0.wanted != .stop { $0.wanted = .pause } }
-    try await wait(for: .paused, timeout: options.gracePeriod + .seconds(30), what: "paused")
+    try await wait(for: .paused, timeout: options.gracePeriod + .seconds(30), what: "paused", unless: .run)
   }
 
   /// Consumes again after ``pause()``, and returns when the broker has accepted all consumers.
   /// - Throws: as ``waitUntilReady(timeout:)``.
   public nonisolated func resume() async throws(RabbitMQError) {
     signals.update { if $0.wanted != .stop { $0.wanted = .run } }
-    try await wait(for: .running, timeout: .seconds(30), what: "ready")
+    try await wait(for: .running, timeout: .seconds(30), what: "ready", unless: .pause)
   }
 
   /// Ends `run()` as a graceful shutdown does.
   package nonisolated func stop() { signals.update { $0.wanted = .stop } }
 
-  private nonisolated func wait(for phase: Phase, timeout: Duration, what: String) async throws(RabbitMQError) {
-    let reached = await signals.wait(timeout: timeout) { $0.phase == phase || $0.phase == .ended }
-    if reached?.phase == phase { return }
-    if reached?.phase == .ended {
-      throw signals.value.failure ?? RabbitMQError(.connectionClosed, "\(self) has ended", isRetryable: true)
+  private nonisolated func wait(
+    for phase: Phase, timeout: Duration, what: String, unless opposite: Wanted? = nil
+  ) async throws(RabbitMQError) {
+    let reached = await signals.wait(timeout: timeout) {
+      $0.phase == phase || $0.phase == .ended || $0.failure != nil || $0.wanted == opposite
+    }
+    if let reached {
+      if let failure = reached.failure { throw failure }
+      if reached.phase == phase { return }
+      if reached.phase == .ended { throw RabbitMQError(.connectionClosed, "\(self) has ended", isRetryable: true) }
+      throw RabbitMQError(
+        .cancelled, "\(self) was not \(what): the opposite was asked for meanwhile", isRetryable: true)
     }
     if Task.isCancelled { throw RabbitMQError(.cancelled, "the task was cancelled while it waited", isRetryable: true) }
     let hint = signals.value.phase == .notStarted ? ": its run() is not running" : ""

@@ -73,7 +73,8 @@ extension Subscriber {
       "the name \(deadLetters)", "\(deadLetters.utf8.count) bytes", deadLetters.utf8.count <= 255,
       "255 bytes: shorten the service, the subscription or the type")
     let processor = DeliveryProcessor(
-      queue: name, type: type, deadLetters: deadLetters, handlers: handlers, otherwise: otherwise,
+      queue: name, type: type, exchange: EntityNames.exchange(of: type), deadLetters: deadLetters, handlers: handlers,
+      otherwise: otherwise,
       middleware: options.middleware, copies: rabbit.copies, publishing: rabbit.publishing, topology: rabbit.topology,
       observer: ConsumeObserver(queue: name), logger: logger)
     return Reading(

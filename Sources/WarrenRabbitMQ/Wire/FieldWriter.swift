@@ -95,9 +95,10 @@ struct FieldWriter {
     longString(text)
   }
 
-  /// By key, so that equal tables are equal bytes.
+  /// By the bytes of the key, so that equal tables are equal bytes: `<` of String leaves some keys without an order
+  /// ("é\u{1}" and "e\u{301}" are neither equal nor one before the other).
   mutating func entries(_ entries: [String: HeaderValue]) {
-    for (key, value) in entries.sorted(by: { $0.key < $1.key }) { entry(key, value) }
+    for (key, value) in entries.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) { entry(key, value) }
   }
 }
 

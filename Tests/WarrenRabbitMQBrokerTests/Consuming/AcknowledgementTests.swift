@@ -30,7 +30,7 @@ import Warren
         let id = try await service.publisher.publish(Ping(number: 1)).id
         #expect(await begun.wait(for: 1) == [false])
         #expect(try await service.rabbit.depth(service.workQueue(Ping.eventType)) == 0)
-        broker.consuming.submit(.close)
+        broker.consuming.submit(.close(because: nil))
         let ended = await end(of: running, within: .seconds(5))
         #expect(throws: RabbitMQError.self) { try #require(ended).get() }
         return id

@@ -61,12 +61,16 @@ enum LoopbackServer {
         _ = send(client, greeting, greeting.count, Int32(MSG_NOSIGNAL))
         if greeting.isEmpty { shutdown(client, Int32(SHUT_RDWR)) }
       }
-      for client in clients.withLock({ $0 }) { close(client) }
+      clients.withLock { clients in
+        for client in clients { close(client) }
+        clients = []
+      }
       close(descriptor)
     }
     defer {
+      // Inside the lock, because the number of a closed descriptor soon belongs to somebody else.
+      clients.withLock { clients in for client in clients { shutdown(client, Int32(SHUT_RDWR)) } }
       shutdown(descriptor, Int32(SHUT_RDWR))
-      for client in clients.withLock({ $0 }) { shutdown(client, Int32(SHUT_RDWR)) }
     }
     return try await body(port)
   }

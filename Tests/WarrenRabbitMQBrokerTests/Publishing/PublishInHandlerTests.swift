@@ -83,8 +83,8 @@ struct PublishInHandlerTests {
       var mine = [try await publisher.publish(Numbered(out, 1))]
       mine.append(try await publisher.publish(Numbered(out, 2), options: .init(id: chosen)))
       mine += try await publisher.publish(contentsOf: [Numbered(out, 3)])
-      receipts.add(mine)
       redelivered.add(delivery.isRedelivered)
+      receipts.add(mine)
       // The first time the service is stopped here.
       if !delivery.isRedelivered { try await Task.sleep(for: .seconds(60)) }
     } _: { rabbit, input, output, _, make in

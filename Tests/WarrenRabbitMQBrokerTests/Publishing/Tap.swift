@@ -79,7 +79,8 @@ final class Tap: Sendable {
   func cut() {
     state.withLock { $0.isCut = true }
     release()
-    for descriptor in state.withLock({ $0.descriptors }) { shutdown(descriptor, Int32(SHUT_RDWR)) }
+    // Inside the lock, because the number of a closed descriptor soon belongs to somebody else.
+    state.withLock { state in for descriptor in state.descriptors { shutdown(descriptor, Int32(SHUT_RDWR)) } }
   }
 
   func end() {

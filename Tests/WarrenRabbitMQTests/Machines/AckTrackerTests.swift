@@ -50,6 +50,23 @@ private struct BrokerChannel {
     #expect(tracker.openCount == 0)
   }
 
+  @Test func theHeadAloneIsOneAcknowledgementOrNone() {
+    var tracker = received(6)
+    #expect(tracker.flushHead() == nil)
+    for tag: UInt64 in [2, 3, 6] { #expect(tracker.finish(tag) == true) }
+    #expect(tracker.flushHead() == nil)
+    #expect(tracker.finish(1) == true)
+    #expect(tracker.flushHead() == .ack(3, multiple: true))
+    #expect(tracker.flushHead() == nil)
+    #expect(tracker.finishedCount == 1)
+    #expect(tracker.settle(4) == true)
+    #expect(tracker.flushHead() == nil)
+    #expect(tracker.flush() == [.ack(6, multiple: false)])
+    #expect(tracker.finish(5) == true)
+    #expect(tracker.flushHead() == .ack(5, multiple: false))
+    #expect(tracker.flushHead() == nil)
+  }
+
   @Test func aMultipleAcknowledgementNamesAnOpenTagAlsoWhenTheLastWasSettledInAnotherWay() {
     var tracker = received(4)
     #expect(tracker.finish(1) == true)
@@ -94,12 +111,7 @@ private struct BrokerChannel {
       var finished: Set<UInt64> = []
       var all: Set<UInt64> = []
       var settled: [UInt64: Int] = [:]
-      func flush() throws {
-        let prefix = broker.unacknowledged.prefix { finished.contains($0) }
-        let acknowledgements = tracker.flush()
-        // One for the head, one for each that has finished behind it.
-        #expect(
-          acknowledgements.count == (prefix.isEmpty ? 0 : 1) + finished.count - prefix.count, random.replay)
+      func tell(_ acknowledgements: [Acknowledgement]) throws {
         for acknowledgement in acknowledgements {
           guard case .ack(let tag, let multiple) = acknowledgement else {
             Issue.record("\(acknowledgement) is no ack")
@@ -110,7 +122,21 @@ private struct BrokerChannel {
             settled[covered, default: 0] += 1
           }
         }
+      }
+      func flush() throws {
+        let head = broker.unacknowledged.prefix { finished.contains($0) }
+        let acknowledgements = tracker.flush()
+        // One for the head, one for each that has finished behind it.
+        #expect(acknowledgements.count == (head.isEmpty ? 0 : 1) + finished.count - head.count, random.replay)
+        try tell(acknowledgements)
         #expect(finished.isEmpty, random.replay)
+      }
+      func flushHead() throws {
+        let head = broker.unacknowledged.prefix { finished.contains($0) }
+        let acknowledgement = tracker.flushHead()
+        #expect((acknowledgement == nil) == head.isEmpty, random.replay)
+        try tell(acknowledgement.map { [$0] } ?? [])
+        #expect(finished.isDisjoint(with: head), random.replay)
       }
       for _ in 0..<random.int(1...120) {
         switch random.int(0...9) {
@@ -138,7 +164,7 @@ private struct BrokerChannel {
           guard !open.contains(tag) else { continue }
           #expect((random.oneIn(2) ? tracker.finish(tag) : tracker.settle(tag)) == false, random.replay)
         default:
-          try flush()
+          if random.oneIn(2) { try flush() } else { try flushHead() }
         }
         #expect(tracker.openCount == open.count, random.replay)
         #expect(tracker.finishedCount == finished.count, random.replay)

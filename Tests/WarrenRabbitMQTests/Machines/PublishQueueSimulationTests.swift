@@ -96,7 +96,7 @@ private struct Simulation {
       if fresh.isEmpty, queue.isIdle, events.isEmpty { break }
       switch random.int(0...11) {
       case 0, 1: submit(&random)
-      case 2, 3, 4: write(upTo: random.int(1...windowCount + 1))
+      case 2, 3, 4: write(upTo: random.oneIn(2) ? random.int(1...3) : windowCount + 1)
       case 5, 6: brokerReads(upTo: random.int(1...8))
       case 7, 8: brokerConfirms(&random)
       case 9, 10: clientReads(upTo: random.int(1...8))

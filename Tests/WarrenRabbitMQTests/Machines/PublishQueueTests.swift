@@ -62,6 +62,16 @@ import Testing
     #expect(queue.isIdle)
   }
 
+  @Test func whatWasOnTheWireTwiceStaysBeforeWhatStillWaitsForItsSecondTime() {
+    var queue = queue(["x", "a", "y", "b", "c", "d"])
+    write(&queue)
+    #expect(queue.channelClosed { $0 == "x" } == ["x"])
+    #expect(write(&queue, upTo: 3) == ["a", "y", "b"])
+    #expect(queue.channelClosed { $0 == "y" } == ["y"])
+    queue.append(["e"])
+    #expect(write(&queue) == ["a", "b", "c", "d", "e"])
+  }
+
   @Test func whereNoneIsNamedTheWindowDropsToOneUntilTheCulpritErrsAlone() {
     var queue = queue(["a", "b", "culprit", "d", "e"])
     write(&queue)

@@ -76,11 +76,14 @@ import WarrenSupport
     var random = ReplayableRandom()
     let probes = await withTaskGroup(of: Probe.self) { group in
       for _ in 0..<400 {
-        let delay = Duration.microseconds(random.int(0...20_000))
+        let delay = Duration.microseconds(random.int(1000...20_000))
+        // Somewhat before its deadline to somewhat after it.
+        let cancellation = delay.nanoseconds - 100_000 + Nanoseconds(random.int(0...3_000_000))
         group.addTask {
+          let start = EngineClock.system.now()
           let probe = Probe(after: delay)
           let timer = Timers.shared.schedule(after: delay) { probe.fire() }
-          while EngineClock.system.now() + 100_000 < probe.deadline { await Task.yield() }
+          while EngineClock.system.now() < start + cancellation { await Task.yield() }
           timer.cancel()
           return probe
         }

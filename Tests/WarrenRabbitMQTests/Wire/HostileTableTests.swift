@@ -144,9 +144,9 @@ import Warren
     #expect(bytes.count > 100_000)
     let onATask = await Task.detached { Self.problem(bytes) }.value
     #expect(onATask == "tables are nested more than 32 deep")
-    // Smaller than any that Swift runs tasks on.
+    // As small as stacks are where Swift runs tasks; 20,000 frames need more than ten times that.
     let seen = Watched<String?>(nil)
-    startDetachedThread(name: "small-stack", stackSize: 128 << 10) {
+    startDetachedThread(name: "small-stack", stackSize: 512 << 10) {
       let problem = MessageProperties.problem(in: bytes)
       let isReadable = (try? MessageProperties(reading: bytes)) != nil
       seen.update { $0 = isReadable ? "read" : problem }

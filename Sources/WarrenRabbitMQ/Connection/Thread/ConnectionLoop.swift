@@ -39,6 +39,7 @@ final class ConnectionLoop {
   private var blockedReason: String?
   private var stalledSince: Nanoseconds?
   private var goodbye: (sentAt: Nanoseconds, isAnswered: Bool)?
+  private var closeReason: RabbitMQError?
 
   init(
     session: consuming Session, configuration: RabbitMQConfiguration, clock: EngineClock, mailbox: Mailbox,
@@ -124,9 +125,10 @@ final class ConnectionLoop {
       guard let channel = channel(id) else { return slot.settle(.success(.done)) }
       channel.requests.append(.close, reply: Method.channelCloseOK, slot: slot)
       writeRequests(channel)
-    case .close:
+    case .close(let reason):
       guard goodbye == nil else { return }
       goodbye = (clock.now(), false)
+      closeReason = reason
       MethodEncoder.appendConnectionClose(to: &out)
     }
   }
@@ -500,7 +502,9 @@ final class ConnectionLoop {
   // MARK: The end
 
   private func finish(_ error: RabbitMQError?) -> RabbitMQError? {
-    let cause = error ?? RabbitMQError(.connectionClosed, "the connection was closed from our side", isRetryable: true)
+    let cause =
+      error ?? closeReason
+      ?? RabbitMQError(.connectionClosed, "the connection was closed from our side", isRetryable: true)
     for channel in channels.values.sorted(by: { $0.number < $1.number }) { remove(channel, because: cause) }
     return error
   }

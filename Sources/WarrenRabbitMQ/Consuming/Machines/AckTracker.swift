@@ -40,10 +40,8 @@ struct AckTracker {
     return true
   }
 
-  /// What to tell the broker now.
-  mutating func flush() -> [Acknowledgement] {
-    guard finishedCount > 0 else { return [] }
-    var acknowledgements: [Acknowledgement] = []
+  /// One acknowledgement for what is finished at the head; nil when the first is still open.
+  mutating func flushHead() -> Acknowledgement? {
     var covered = 0
     var last: UInt64?
     while let slot = slots.first, slot != .open {
@@ -54,8 +52,15 @@ struct AckTracker {
       slots.removeFirst()
       first += 1
     }
-    if let last { acknowledgements.append(.ack(last, multiple: covered > 1)) }
     finishedCount -= covered
+    return last.map { .ack($0, multiple: covered > 1) }
+  }
+
+  /// Everything that is finished: one acknowledgement for the head, and one for each behind the first that is open.
+  mutating func flush() -> [Acknowledgement] {
+    guard finishedCount > 0 else { return [] }
+    var acknowledgements: [Acknowledgement] = []
+    if let head = flushHead() { acknowledgements.append(head) }
     var index = 0
     while finishedCount > 0, index < slots.count {
       if slots[index] == .finished {

@@ -23,6 +23,19 @@ func whileConsuming<R: Sendable>(
   }
 }
 
+extension Subscriber {
+  /// True when it neither consumes nor is about to end before the handlers that run have ended: a broker counts a consumer
+  /// of a quorum queue until then.
+  func isStopping() async -> Bool {
+    do throws(RabbitMQError) {
+      try await waitUntilReady(timeout: .milliseconds(1))
+      return false
+    } catch {
+      return error.code == .timedOut
+    }
+  }
+}
+
 /// A logger whose lines a test can wait for.
 struct LogCatcher: Sendable {
   private let lines = Watched<[String]>([])
