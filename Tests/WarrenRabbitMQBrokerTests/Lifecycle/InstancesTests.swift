@@ -37,7 +37,9 @@ import Warren
       let resting = Collected<Int>()
       let steady = Collected<Int>()
       try await withSecondBroker { broker in
-        let other = service.subscriber(on: broker) { $0.concurrency = 2 } handlers: {
+        let other = service.subscriber(on: broker) {
+          $0.concurrency = 2
+        } handlers: {
           On(Ping.self) { event, _ in steady.add(event.number) }
         }
         let subscriber = instance(of: service, resting)
