@@ -40,12 +40,18 @@ struct Delays: AsyncParsableCommand {
       try await Task.sleep(for: .seconds(timeout))
       await board.giveUp()
     }
+    // A signal ends the services; then there is nothing to wait for.
+    let watching = Task {
+      _ = await services.result
+      await board.giveUp()
+    }
     try await subscriber.waitUntilReady()
     FileHandle.standardError.write(Data("ready\n".utf8))
     await board.waitUntilComplete()
     time.cancel()
     await group.triggerGracefulShutdown()
     try await services.value
+    await watching.value
 
     let result = await board.table
     print(result.text(eventsPerSecond: await board.rate))

@@ -11,6 +11,7 @@
     private var value: Value
 
     /// A lock around `value`.
+    @inlinable
     public init(_ value: sending Value) {
       mutex = .allocate(capacity: 1)
       mutex.initialize(to: pthread_mutex_t())
@@ -41,6 +42,7 @@
     @usableFromInline let mutex: Mutex<Unchecked<Value>>
 
     /// A lock around `value`.
+    @inlinable
     public init(_ value: sending Value) {
       mutex = Mutex(Unchecked(value))
     }

@@ -6,10 +6,11 @@ package import WarrenRabbitMQ
 package enum TestBroker {
   package static let url: String = {
     if let url = ProcessInfo.processInfo.environment["RABBITMQ_URL"], !url.isEmpty { return url }
+    let wasRunning = (try? run(["scripts/broker", "url"]))?.status == 0
     guard let started = try? run(["scripts/broker", "start"]), started.status == 0,
       let url = try? run(["scripts/broker", "url"])
     else { return "RABBITMQ_URL is not set and scripts/broker does not start one" }
-    atexit { _ = try? TestBroker.run(["scripts/broker", "stop"]) }
+    if !wasRunning { atexit { _ = try? TestBroker.run(["scripts/broker", "stop"]) } }
     return url.output.trimmingCharacters(in: .whitespacesAndNewlines)
   }()
 

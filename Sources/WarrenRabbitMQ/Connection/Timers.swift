@@ -21,7 +21,7 @@ package class TimerEntry: @unchecked Sendable {
   package init() {}
   package func fire() {}
   /// Takes the entry out; afterwards it does not fire, unless it is just firing.
-  package func cancel() { wheel?.remove(self) }
+  package func cancel() { Timers.shared.remove(self) }
 }
 
 private final class ClosureEntry: TimerEntry, @unchecked Sendable {

@@ -149,22 +149,4 @@ import Warren
       #expect(try await service.rabbit.depth(service.workQueue(Ping.eventType)) == 0)
     }
   }
-
-  /// A pause gives back in order what was sent ahead.
-  @Test func pausesKeepTheOrder() async throws {
-    try await withTestService(Ping.eventType) { service in
-      let handled = Collected<Int>()
-      let subscriber = instance(of: service, concurrency: 1, handled)
-      try await whileConsuming(subscriber) {
-        let publishing = publish(500, to: service)
-        for round in 1...5 {
-          #expect(await handled.wait(for: round * 80, timeout: .seconds(20)) != nil)
-          try await subscriber.pause()
-          try await subscriber.resume()
-        }
-        try await publishing.value
-        #expect(await handled.wait(for: 500, timeout: .seconds(20)) == Array(0..<500))
-      }
-    }
-  }
 }
