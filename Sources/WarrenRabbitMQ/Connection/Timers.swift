@@ -98,6 +98,8 @@ package final class Timers: @unchecked Sendable {
       moved.index = entry.index
     }
     state.buckets[bucket].removeLast()
+    // Each would otherwise keep the room that it once needed, and every one of them is needed once in a turn of the wheel.
+    if last == 0 { state.buckets[bucket] = [] }
     state.count -= 1
     entry.wheel = nil
   }
