@@ -1,6 +1,7 @@
 public import Logging
 public import ServiceLifecycle
 import Warren
+import WarrenSupport
 
 /// A RabbitMQ broker, as one service sees it: two connections, one that publishes and one that consumes, because an alarm
 /// makes the broker stop reading a connection that publishes, acknowledgements included.
@@ -21,13 +22,14 @@ public final class RabbitMQ: Service, CustomStringConvertible {
   package let events: PublishingChannel
   package let copies: PublishingChannel
   let logger: Logger
+  private let subscribers = Lock<(next: Int, health: [Int: @Sendable () -> [ConsumerHealth]])>((0, [:]))
 
   /// - Throws: ``RabbitMQError`` with code ``RabbitMQError/Code/invalidConfiguration``, naming the field and what is allowed.
   public convenience init(
     _ configuration: RabbitMQConfiguration, logger: Logger = Logger(label: "warren.rabbitmq")
   ) throws(RabbitMQError) {
-    try self.init(configuration, logger: logger) { configuration, name, listener in
-      RabbitMQEngine(configuration: configuration, name: name, listener: listener)
+    try self.init(configuration, logger: logger) { host, configuration, name, listener in
+      RabbitMQEngine(host: host, configuration: configuration, name: name, listener: listener)
     }
   }
 
@@ -44,11 +46,13 @@ public final class RabbitMQ: Service, CustomStringConvertible {
     self.configuration = configuration
     self.logger = logger
     let name = configuration.connectionName ?? "warren"
-    publishing = BrokerConnection(configuration: configuration, name: "\(name)/publish", makeEngine: makeEngine)
-    consuming = BrokerConnection(configuration: configuration, name: "\(name)/consume", makeEngine: makeEngine)
+    publishing = BrokerConnection(
+      configuration: configuration, name: "\(name)/publish", logger: logger, makeEngine: makeEngine)
+    consuming = BrokerConnection(
+      configuration: configuration, name: "\(name)/consume", logger: logger, makeEngine: makeEngine)
     topology = Topology(connection: consuming, configuration: configuration)
-    events = PublishingChannel(connection: publishing, configuration: configuration)
-    copies = PublishingChannel(connection: publishing, configuration: configuration)
+    events = PublishingChannel(connection: publishing, topology: topology, configuration: configuration)
+    copies = PublishingChannel(connection: publishing, topology: topology, configuration: configuration)
   }
 
   /// The text for messages and logs.
@@ -56,8 +60,11 @@ public final class RabbitMQ: Service, CustomStringConvertible {
 
   /// Connects, and stays until the task group shuts down gracefully or is cancelled. Then waits for publishes that are
   /// under way (up to the publish timeout) and closes both connections.
-  /// - Throws: ``RabbitMQError`` when a connection cannot be opened or is lost. Pending work has ended by then, each with an
-  ///   error that says whether it may have been published.
+  ///
+  /// A connection that cannot be opened or is lost is opened again, without end: what waits goes on then, or ends by its own
+  /// deadline. ``health`` tells how it stands.
+  /// - Throws: ``RabbitMQError`` with ``RabbitMQConfiguration/Startup/failFast`` only, when a connection cannot be opened at
+  ///   first.
   public func run() async throws {
     publishing.start()
     consuming.start()
@@ -65,11 +72,7 @@ public final class RabbitMQ: Service, CustomStringConvertible {
     await withTaskCancellationOrGracefulShutdownHandler {
       await withTaskGroup(of: Void.self) { group in
         for connection in [publishing, consuming] {
-          group.addTask { [configuration, logger] in
-            if let info = try? await connection.whenOpen(timeout: configuration.connectTimeout * 4) {
-              logger.debug(
-                "connected", metadata: ["host": "\(info.host):\(info.port)", "broker": "\(info.serverVersion)"])
-            }
+          group.addTask {
             let status = await connection.status.wait { if case .ended = $0.phase { true } else { false } }
             if case .ended(let error?) = status?.phase { end.update { $0 = $0 ?? .failed(error) } }
           }
@@ -94,14 +97,31 @@ public final class RabbitMQ: Service, CustomStringConvertible {
 
   private func close(after end: End?) async {
     if case .asked = end { await events.whenIdle(timeout: configuration.publishing.timeout) }
-    // When one is lost the other goes too, and what is pending there hears why.
+    // When one is given up the other goes too, and what is pending there hears why.
     let reason: RabbitMQError? = if case .failed(let error) = end { error } else { nil }
     await publishing.close(because: reason)
     await consuming.close(because: reason)
   }
 
+  // MARK: Subscribers
+
+  /// A subscriber that runs tells how it stands.
+  func register(_ health: @escaping @Sendable () -> [ConsumerHealth]) -> Int {
+    subscribers.withLock { subscribers in
+      subscribers.next += 1
+      subscribers.health[subscribers.next] = health
+      return subscribers.next
+    }
+  }
+
+  func unregister(_ number: Int) { subscribers.withLock { $0.health[number] = nil } }
+
+  var consumers: [ConsumerHealth] {
+    subscribers.withLock { $0.health.sorted { $0.key < $1.key }.map(\.value) }.flatMap { $0() }
+  }
+
   /// Returns when both connections are open.
-  /// - Throws: ``RabbitMQError`` when one cannot be opened within `timeout`.
+  /// - Throws: ``RabbitMQError`` when one cannot be opened within `timeout`: what the last try failed with.
   public func waitUntilConnected(timeout: Duration = .seconds(30)) async throws(RabbitMQError) {
     try await publishing.whenOpen(timeout: timeout)
     try await consuming.whenOpen(timeout: timeout)
@@ -115,15 +135,21 @@ public final class RabbitMQ: Service, CustomStringConvertible {
 ///   try await Publisher(rabbit, source: "script").publish(UserCreated(id: 1, name: "John Doe"))
 /// }
 /// ```
+/// A broker that cannot be reached at first ends it, as with ``RabbitMQConfiguration/Startup/failFast``; a later loss is
+/// recovered from.
 /// - Throws: what `body` throws; ``RabbitMQError`` when the broker cannot be reached.
 public func withRabbitMQ<R: Sendable>(
   _ configuration: RabbitMQConfiguration, isolation: isolated (any Actor)? = #isolation,
   _ body: (RabbitMQ) async throws -> R
 ) async throws -> R {
+  var configuration = configuration
+  configuration.startup = .failFast
   let rabbit = try RabbitMQ(configuration)
   let running = Task { try await rabbit.run() }
   do {
-    try await rabbit.waitUntilConnected(timeout: configuration.connectTimeout * 2)
+    // Each address takes two steps, and waits a little before the next one.
+    try await rabbit.waitUntilConnected(
+      timeout: (configuration.connectTimeout * 2 + .seconds(3)) * configuration.hosts.count)
     let result = try await body(rabbit)
     running.cancel()
     _ = await running.result

@@ -11,6 +11,7 @@ extension RabbitMQConfiguration {
   /// | `connectTimeoutMilliseconds`, `requestTimeoutMilliseconds`, `writeStallLimitMilliseconds` | milliseconds |
   /// | `channelMax`, `frameMax` | numbers |
   /// | `topology` | `declare`, `verify` or `assume` |
+  /// | `startup` | `retry` or `failFast` |
   /// | `publishing.window`, `publishing.windowBytes`, `publishing.maximumBodySize` | numbers |
   /// | `publishing.timeoutMilliseconds` | milliseconds |
   ///
@@ -47,13 +48,14 @@ extension RabbitMQConfiguration {
     if let value = try number("writeStallLimitMilliseconds") { writeStallLimit = .milliseconds(value) }
     if let value = try number("channelMax") { channelMax = value }
     if let value = try number("frameMax") { frameMax = value }
-    if let value = try text("topology") {
-      guard let mode = TopologyMode(rawValue: value) else {
-        let allowed = TopologyMode.allCases.map(\.rawValue).joined(separator: ", ")
-        throw RabbitMQError(.invalidConfiguration, "topology is \"\(value)\": allowed is one of \(allowed)")
-      }
-      topology = mode
+    func choice<C: CaseIterable & RawRepresentable<String>>(_ key: ConfigKey) throws(RabbitMQError) -> C? {
+      guard let value = try text(key) else { return nil }
+      if let choice = C(rawValue: value) { return choice }
+      let allowed = C.allCases.map(\.rawValue).joined(separator: ", ")
+      throw RabbitMQError(.invalidConfiguration, "\(key) is \"\(value)\": allowed is one of \(allowed)")
     }
+    if let value: TopologyMode = try choice("topology") { topology = value }
+    if let value: Startup = try choice("startup") { startup = value }
     if let value = try number("publishing.window") { publishing.window = value }
     if let value = try number("publishing.windowBytes") { publishing.windowBytes = value }
     if let value = try number("publishing.maximumBodySize") { publishing.maximumBodySize = value }

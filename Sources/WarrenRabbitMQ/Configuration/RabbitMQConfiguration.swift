@@ -36,7 +36,15 @@ public struct RabbitMQConfiguration: Sendable {
     public init() {}
   }
 
-  /// The broker's addresses, tried in order. At least one.
+  /// What becomes of the first connection, and of the first declarations and consumers, when they do not succeed at once.
+  public enum Startup: String, Hashable, Sendable, CaseIterable {
+    /// They are tried again without end, as after any later loss: services may start before their broker.
+    case retry
+    /// `run()` throws: for scripts, and where the platform restarts what has failed. A later loss is recovered from.
+    case failFast
+  }
+
+  /// The broker's addresses. Shuffled once, then tried in turn, the one that just failed last. At least one.
   public var hosts: [Host]
   /// The user name.
   public var user: String
@@ -59,6 +67,8 @@ public struct RabbitMQConfiguration: Sendable {
   public var channelMax: Int
   /// The largest frame that is offered, in bytes, 8,192 to 1 MiB. 131,072.
   public var frameMax: Int
+  /// Whether a start that fails is tried again or ends `run()`. `retry`.
+  public var startup: Startup
   /// Whether exchanges and queues are declared, verified, or taken as they are.
   public var topology: TopologyMode
   /// What bounds publishing.
@@ -79,6 +89,7 @@ public struct RabbitMQConfiguration: Sendable {
     writeStallLimit = .seconds(60)
     channelMax = 2047
     frameMax = 131_072
+    startup = .retry
     topology = .declare
     publishing = Publishing()
   }

@@ -13,6 +13,8 @@ package final class PublishOperation: TimerEntry, @unchecked Sendable {
   package let exchange: String
   package let head: PublishHead
   package let body: Data
+  /// Its place among all of its channel. Belongs to the channel's lock.
+  var number: UInt64 = 0
   private let timeout: Duration
   private let completion: Completion
 
@@ -23,6 +25,7 @@ package final class PublishOperation: TimerEntry, @unchecked Sendable {
 
   private struct State {
     var isWritten = false
+    var isRepaired = false
     var outcome: PublishOutcome?
     var waiter: CheckedContinuation<PublishOutcome, Never>?
   }
@@ -53,6 +56,16 @@ package final class PublishOperation: TimerEntry, @unchecked Sendable {
 
   package func settle(_ outcome: PublishOutcome) {
     settle { _ in outcome }
+  }
+
+  var isSettled: Bool { state.withLock { $0.outcome != nil } }
+
+  /// True once: its missing exchange may be declared for it, and it may be written again.
+  func claimRepair() -> Bool {
+    state.withLock { state in
+      defer { state.isRepaired = true }
+      return state.outcome == nil && !state.isRepaired
+    }
   }
 
   private func settle(_ outcome: (_ isWritten: Bool) -> PublishOutcome) {

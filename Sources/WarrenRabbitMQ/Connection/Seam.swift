@@ -9,13 +9,15 @@ package import Warren
 /// One connection to a broker, seen from above: commands in, events out to listeners.
 ///
 /// Everything that Warren does with a broker goes through here, so another implementation (a broker in memory) can stand
-/// in for the real one. `submit` never blocks and may be called from any thread. An engine lives for one connection:
-/// when it is lost, all that is pending ends, and a new engine is needed.
+/// in for the real one. `submit` never blocks and may be called from any thread. An engine lives for one connection to one
+/// address: when it is lost, what is pending ends, publishes go back to where they came from, and a new engine is needed.
 package protocol ConnectionEngine: AnyObject, Sendable {
   /// Connects. The connection listener hears of success or failure.
   func start()
-  /// Gives a command. After the connection has ended, the command's slot or operation is settled at once.
-  func submit(_ command: EngineCommand)
+  /// Gives a command. False when the connection has ended: the command's slot is settled then, and publishes are still the
+  /// caller's.
+  @discardableResult
+  func submit(_ command: EngineCommand) -> Bool
 }
 
 /// A channel as its user sees it. Never used twice in an engine's life, so whatever comes late for an old channel finds
@@ -30,8 +32,9 @@ package enum EngineCommand: Sendable {
   case open(ChannelID, ChannelKind, any ChannelListener, RequestSlot)
   /// One request with its reply; the slot is settled with the reply or an error.
   case request(ChannelID, Request, RequestSlot)
-  /// Publishes on a publishing channel: the operations are settled one by one, with a confirm or an error.
-  case publish(ChannelID, [PublishOperation])
+  /// Publishes on a publishing channel: the operations are settled one by one by the broker's answer. When the channel ends
+  /// before, the listener gets back what is not settled.
+  case publish(ChannelID, [PublishOperation], any ChannelListener)
   /// Settles deliveries of a consuming channel.
   case acknowledge(ChannelID, [Acknowledgement])
   /// Closes the channel; unacknowledged deliveries go back to their queues.
@@ -82,13 +85,45 @@ package struct IncomingMessage: Sendable {
   package var isOversized: Bool
 }
 
+extension EngineCommand {
+  /// Settles what waits for a command that no connection will carry out.
+  package func refuse() {
+    let error = RabbitMQError(.connectionClosed, "there is no connection to the broker", isRetryable: true)
+    switch self {
+    case .open(_, _, let listener, let slot):
+      slot.settle(.failure(error))
+      listener.channelClosed(error)
+    case .request(_, _, let slot): slot.settle(.failure(error))
+    case .closeChannel(_, let slot): slot.settle(.success(.done))
+    case .publish, .acknowledge, .close: break
+    }
+  }
+}
+
 /// Hears what happens on one channel. Called on the engine's thread: must return at once.
 package protocol ChannelListener: AnyObject, Sendable {
   func received(_ messages: [IncomingMessage])
   /// The broker has ended the consumer: its queue was deleted, or its node went down.
   func consumerCancelled(tag: String)
-  /// Nothing comes after this.
+  /// Publishes that the broker has not settled, when the connection has ended: whether to write them again is up to the
+  /// listener.
+  func unsettled(_ operations: [PublishOperation])
+  /// Publishes that the broker has refused, by closing their channel.
+  func refused(_ operations: [PublishOperation], _ error: RabbitMQError)
+  /// The broker has confirmed something just now.
+  func madeProgress()
+  /// No deliveries and no unsettled publishes come after this.
   func channelClosed(_ error: RabbitMQError)
+}
+
+extension ChannelListener {
+  package func unsettled(_ operations: [PublishOperation]) {
+    for operation in operations { operation.abandon(because: "the connection to the broker has ended") }
+  }
+  package func refused(_ operations: [PublishOperation], _ error: RabbitMQError) {
+    for operation in operations { operation.settle(.refused(error.message)) }
+  }
+  package func madeProgress() {}
 }
 
 /// Hears what happens to a connection. Called on the engine's thread: must return at once.

@@ -169,9 +169,8 @@ struct DeliveryProcessor: Sendable {
       case .unroutable:
         // The queue of the dead letters is gone: with mode `declare` it comes back, else somebody must make it.
         let entity = TopologyEntity.deadLetterQueue(name: deadLetters)
-        await topology.forget([entity])
         do throws(RabbitMQError) {
-          try await topology.ensure([entity])
+          try await topology.redeclare([entity])
         } catch {
           logger.info("the dead-letter queue is missing", metadata: place.merging(["error": "\(error)"]) { $1 })
         }

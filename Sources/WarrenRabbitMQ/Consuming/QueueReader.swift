@@ -4,7 +4,8 @@ import Warren
 import WarrenSupport
 
 /// Reads one queue on a channel of its own: takes deliveries as the broker sends them, gives each to a handler, as many at
-/// once as the concurrency allows, and acknowledges after the handler. From one start to one stop.
+/// once as the concurrency allows, and acknowledges after the handler. From one start to one stop, or to the loss of its
+/// channel.
 final class QueueReader: ChannelListener {
   /// What is to be done with a delivery after its processing.
   enum Settlement: Sendable {
@@ -23,6 +24,7 @@ final class QueueReader: ChannelListener {
   private let maximumBodySize: Int
   private let tag = "warren-\(EventID())"
   private let process: Process
+  private let leftovers: Leftovers
   private let onEnd: @Sendable (RabbitMQError) -> Void
 
   private struct State {
@@ -37,24 +39,32 @@ final class QueueReader: ChannelListener {
     var isStarted = false
     var failure: RabbitMQError?
     var workers: [Task<Void, Never>] = []
+    /// What each worker is at.
+    var current: [IncomingMessage?] = []
+    var running = 0
+    /// The channel is gone: what still runs is told to the leftovers.
+    var isLost = false
+    var lastProgress: ContinuousClock.Instant?
     /// Finished since the head was last acknowledged.
     var sinceHead = 0
     /// A flush is coming, for what is not acknowledged by number.
     var isTimed = false
   }
   private let state = Lock(State())
-  private let running = Watched(0)
+  /// Zero once no handler runs any more; only looked at when no more are started.
+  private let stillRunning = Watched(Int.max)
 
   /// `onEnd` hears when the broker has ended the reading; not after a stop.
   init(
     queue: String, connection: BrokerConnection, prefetch: Int, concurrency: Int, maximumBodySize: Int,
-    process: @escaping Process, onEnd: @escaping @Sendable (RabbitMQError) -> Void
+    leftovers: Leftovers = Leftovers(), process: @escaping Process, onEnd: @escaping @Sendable (RabbitMQError) -> Void
   ) {
     self.queue = queue
     self.connection = connection
     self.prefetch = prefetch
     self.concurrency = concurrency
     self.maximumBodySize = maximumBodySize
+    self.leftovers = leftovers
     self.process = process
     self.onEnd = onEnd
   }
@@ -63,7 +73,8 @@ final class QueueReader: ChannelListener {
   func start() async throws(RabbitMQError) {
     let channel = try await openChannel()
     state.withLock { state in
-      state.workers = (0..<concurrency).map { _ in Task { await self.work() } }
+      state.current = Array(repeating: nil, count: concurrency)
+      state.workers = (0..<concurrency).map { number in Task { await self.work(number) } }
     }
     // The limit must be set before the consumer that it is for (RabbitMQ, "Consumer Prefetch").
     try await connection.request(.setPrefetch(prefetch), on: channel)
@@ -93,49 +104,75 @@ final class QueueReader: ChannelListener {
   /// channel, which gives everything else back to the queue. Cancelling the caller ends the grace.
   /// - Returns: how many handlers still run, although they were cancelled.
   func stop(grace: Duration) async -> Int {
-    let (channel, idle, workers) = state.withLock { state in
-      state.isAccepting = false
-      state.waiting.removeAll()
-      defer { state.idle = [] }
-      return (state.channel, state.idle, state.workers)
-    }
-    for worker in idle { worker.resume() }
+    let (channel, workers) = close()
     if let channel {
       // Not waited for: closing the channel ends the consumer as well. It keeps the broker from sending more meanwhile.
       connection.submit(.request(channel, .cancel(tag: tag), RequestSlot(timeout: .seconds(2))))
     }
-    let isIdle = await running.wait(timeout: grace, until: { $0 == 0 }) != nil
+    let isIdle = await stillRunning.wait(timeout: grace, until: { $0 == 0 }) != nil
     if !isIdle { for worker in workers { worker.cancel() } }
     // On a task of its own: the caller's may be cancelled, and could not wait for anything.
     await Task {
-      if !isIdle { _ = await running.wait(timeout: .seconds(1)) { $0 == 0 } }
+      if !isIdle { _ = await stillRunning.wait(timeout: .seconds(1)) { $0 == 0 } }
       flush()
       if let channel { await connection.closeChannel(channel) }
     }.value
     state.withLock { $0.channel = nil }
-    return running.value
+    return stillRunning.value
   }
+
+  /// After the broker has ended the reading: starts no further handler. Those that run go on, and what comes of them is told
+  /// to the leftovers, because their deliveries cannot be acknowledged any more and come again.
+  func abandon() async {
+    let (channel, _) = close()
+    // A consumer can end without its channel; then what has finished can still be acknowledged.
+    flush()
+    if let channel { await connection.closeChannel(channel) }
+    state.withLock { $0.channel = nil }
+  }
+
+  private func close() -> (ChannelID?, [Task<Void, Never>]) {
+    let (channel, idle, workers, running) = state.withLock { state in
+      state.isAccepting = false
+      state.waiting.removeAll()
+      defer { state.idle = [] }
+      return (state.channel, state.idle, state.workers, state.running)
+    }
+    for worker in idle { worker.resume() }
+    stillRunning.update { $0 = min($0, running) }
+    return (channel, workers)
+  }
+
+  var isIdle: Bool { state.withLock { $0.running == 0 } }
+
+  /// Handlers that run, and when the last one ended.
+  var progress: (running: Int, last: ContinuousClock.Instant?) { state.withLock { ($0.running, $0.lastProgress) } }
 
   // MARK: Handlers
 
-  private func work() async {
-    while let message = await next() {
-      let settlement = await process(message)
-      settle(message.deliveryTag, settlement)
-      running.update { $0 -= 1 }
+  private func work(_ number: Int) async {
+    // Handlers of a lost channel still count.
+    await leftovers.waitForRoom(worker: number, of: concurrency)
+    while let message = await next(number) {
+      if let settlement = await leftovers.settlement(of: message) {
+        settle(message, settlement, number)
+      } else {
+        settle(message, await process(message), number)
+      }
     }
   }
 
   /// The next delivery; nil when no more are to be started. Counts it as running before the lock is released, so that a stop
   /// cannot miss it.
-  private func next() async -> IncomingMessage? {
+  private func next(_ number: Int) async -> IncomingMessage? {
     var wasWoken = false
     while true {
       let (step, woken) = state.withLock { state -> (Step, CheckedContinuation<Void, Never>?) in
         if wasWoken { state.isWaking = false }
         guard state.isAccepting else { return (.end, nil) }
         guard let message = state.waiting.popFirst() else { return (.wait, nil) }
-        running.update { $0 += 1 }
+        state.running += 1
+        state.current[number] = message
         return (.handle(message), workerToWake(&state))
       }
       woken?.resume()
@@ -168,26 +205,37 @@ final class QueueReader: ChannelListener {
     return worker
   }
 
-  private func settle(_ deliveryTag: UInt64, _ settlement: Settlement) {
-    state.withLock { state in
-      switch settlement {
-      case .leave: break
-      case .reject:
-        if state.tracker.settle(deliveryTag) { tell([.reject(deliveryTag, requeue: false)], &state) }
-      case .acknowledge:
-        guard state.tracker.finish(deliveryTag) else { return }
-        state.sinceHead += 1
-        if state.tracker.finishedCount >= max(1, prefetch / 4) {
-          // Behind a slow handler; the broker would soon have nothing more that it may send.
-          tell(state.tracker.flush(), &state)
-        } else if state.sinceHead >= max(1, prefetch / 10) {
-          state.sinceHead = 0
-          if let head = state.tracker.flushHead() { tell([head], &state) }
-        }
-        if state.tracker.finishedCount > 0, !state.isTimed {
-          state.isTimed = true
-          _ = Timers.shared.schedule(after: .milliseconds(20)) { [weak self] in self?.flush() }
-        }
+  private func settle(_ message: IncomingMessage, _ settlement: Settlement, _ worker: Int) {
+    let deliveryTag = message.deliveryTag
+    let (isLost, left) = state.withLock { state -> (Bool, Int?) in
+      state.running -= 1
+      state.current[worker] = nil
+      state.lastProgress = .now
+      if !state.isLost { settle(deliveryTag, settlement, &state) }
+      return (state.isLost, state.isAccepting ? nil : state.running)
+    }
+    if isLost { leftovers.ended(message, settlement) }
+    if let left { stillRunning.update { $0 = min($0, left) } }
+  }
+
+  private func settle(_ deliveryTag: UInt64, _ settlement: Settlement, _ state: inout State) {
+    switch settlement {
+    case .leave: break
+    case .reject:
+      if state.tracker.settle(deliveryTag) { tell([.reject(deliveryTag, requeue: false)], &state) }
+    case .acknowledge:
+      guard state.tracker.finish(deliveryTag) else { return }
+      state.sinceHead += 1
+      if state.tracker.finishedCount >= max(1, prefetch / 4) {
+        // Behind a slow handler; the broker would soon have nothing more that it may send.
+        tell(state.tracker.flush(), &state)
+      } else if state.sinceHead >= max(1, prefetch / 10) {
+        state.sinceHead = 0
+        if let head = state.tracker.flushHead() { tell([head], &state) }
+      }
+      if state.tracker.finishedCount > 0, !state.isTimed {
+        state.isTimed = true
+        _ = Timers.shared.schedule(after: .milliseconds(20)) { [weak self] in self?.flush() }
       }
     }
   }
@@ -230,13 +278,15 @@ final class QueueReader: ChannelListener {
 
   /// A failure of the start is thrown there and not told a second time.
   private func end(_ error: RabbitMQError) {
-    let isNews = state.withLock { state in
+    let (isNews, running) = state.withLock { state -> (Bool, [IncomingMessage]) in
       // What waits is back in the queue already, or gone with it.
       state.waiting.removeAll()
-      guard state.isAccepting else { return false }
+      guard state.isAccepting, !state.isLost else { return (false, []) }
       state.failure = state.failure ?? error
-      return state.isStarted
+      state.isLost = true
+      return (state.isStarted, state.current.compactMap { $0 })
     }
+    leftovers.began(running)
     if isNews { onEnd(error) }
   }
 }

@@ -14,7 +14,12 @@ public import Warren
 /// A delivery is acknowledged after its handler has returned, never before: an event is handled at least once. What a handler
 /// throws on, what cannot be decoded and what no handler takes goes to the dead letters `<service>.dead.<type>`, with the
 /// reason in headers, and is acknowledged when it is safe there. With ``RabbitMQConfiguration/topology`` at `declare`, the
-/// exchanges, queues and bindings are declared at the start.
+/// exchanges, queues and bindings are declared at the start, and again when somebody deletes them.
+///
+/// Consuming goes on by itself after any loss: of the connection, the consumer, the channel, the queue. What the broker
+/// refuses (a missing permission, a queue with other settings) suspends that one queue and is tried again after 1, 2, 4 … 30 s;
+/// ``health`` tells which, and why. After a loss unacknowledged events are delivered again; one whose handler still runs
+/// waits for that handler's outcome.
 public actor Subscriber: Service, CustomStringConvertible {
   /// How a subscriber reads its queues.
   public struct Options: Sendable {
@@ -33,22 +38,13 @@ public actor Subscriber: Service, CustomStringConvertible {
     public init() {}
   }
 
-  private enum Wanted: Sendable { case run, pause, stop }
-  private enum Phase: Sendable { case notStarted, starting, running, stopping, paused, ended }
-  private struct Signals: Sendable {
-    var wanted = Wanted.run
-    var phase = Phase.notStarted
-    var failure: RabbitMQError?
-  }
-
   nonisolated let rabbit: RabbitMQ
   nonisolated let service: ServiceName
   nonisolated let subscription: String?
   nonisolated let options: Options
   nonisolated let logger: Logger
   nonisolated let handlers: [any DeliveryHandler]
-  private nonisolated let signals = Watched(Signals())
-  private var readers: [QueueReader] = []
+  nonisolated let signals = Watched(ConsumingSignals())
 
   /// - Parameters:
   ///   - rabbit: the broker. Its `run()` must be running.
@@ -76,115 +72,72 @@ public actor Subscriber: Service, CustomStringConvertible {
   ///
   /// A graceful shutdown starts no further handler, waits for those that run, for ``Options/gracePeriod`` at the most, and
   /// acknowledges what they finished; a cancellation cancels the handlers. Whatever is unfinished goes back to its queue.
-  /// - Throws: `WarrenError` or ``RabbitMQError`` when the names, the options or the handlers cannot work, when the queues
-  ///   cannot be declared or read, and when the broker ends the consuming: a deleted queue, a closed channel, a lost connection.
+  /// - Throws: `WarrenError` when the names, the options or the handlers cannot work; ``RabbitMQError`` when the connection is
+  ///   closed for good, and with ``RabbitMQConfiguration/Startup/failFast`` when the queues cannot be declared or read at
+  ///   first.
   public func run() async throws {
+    let signals = signals
     let isSecond = signals.update { signals in
-      defer { if signals.phase == .notStarted { signals.phase = .starting } }
-      return signals.phase != .notStarted
+      defer { signals.hasStarted = true }
+      return signals.hasStarted
     }
     if isSecond { throw WarrenError(.invalidConfiguration, "\(self): run() was called twice") }
-    let readings: [Reading]
+    let consumers: [QueueConsumer]
     do {
-      readings = try plan()
+      consumers = try plan().enumerated().map { index, reading in
+        QueueConsumer(reading, number: index, rabbit: rabbit, options: options, signals: signals, logger: logger)
+      }
     } catch {
       // Who waits for readiness hears the same.
       let reason = (error as? WarrenError)?.message ?? "\(error)"
       signals.update {
         $0.failure = RabbitMQError(.invalidConfiguration, reason)
-        $0.phase = .ended
+        $0.hasEnded = true
       }
       throw error
     }
-    let signals = signals
+    signals.update { $0.consumers = consumers.map { ConsumerState(queue: $0.queue) } }
+    let registration = rabbit.register { signals.value.consumers.map(\.health) }
     let failure = await withGracefulShutdownHandler {
-      await consume(readings)
+      await consume(consumers)
     } onGracefulShutdown: {
       signals.update { $0.wanted = .stop }
     }
+    rabbit.unregister(registration)
     signals.update {
-      $0.failure = failure
-      $0.phase = .ended
+      $0.failure = $0.failure ?? failure
+      $0.hasEnded = true
     }
     if let failure { throw failure }
   }
 
-  private func consume(_ readings: [Reading]) async -> RabbitMQError? {
-    while true {
-      let current = signals.value
-      if Task.isCancelled { return await end(.zero, nil) }
-      if let failure = current.failure { return await end(options.gracePeriod, failure) }
-      switch current.wanted {
-      case .stop: return await end(options.gracePeriod, nil)
-      case .run where current.phase != .running:
-        do throws(RabbitMQError) {
-          try await start(readings)
-          signals.update { $0.phase = .running }
-        } catch {
-          return await end(.zero, Task.isCancelled ? nil : error)
-        }
-      case .pause where current.phase != .paused:
-        signals.update { $0.phase = .stopping }
-        await stopReaders(options.gracePeriod)
-        signals.update { $0.phase = .paused }
-      case .run, .pause:
-        _ = await signals.wait { $0.wanted != current.wanted || $0.failure != nil }
-      }
-    }
-  }
-
-  private func start(_ readings: [Reading]) async throws(RabbitMQError) {
-    for reading in readings { try await rabbit.topology.ensure(reading.entities) }
-    for reading in readings {
-      let signals = signals
-      let reader = QueueReader(
-        queue: reading.processor.queue, connection: rabbit.consuming, prefetch: reading.prefetch,
-        concurrency: reading.concurrency, maximumBodySize: options.maximumBodySize, process: reading.processor.process
-      ) { error in
-        signals.update { $0.failure = $0.failure ?? error }
-      }
-      readers.append(reader)
-      do throws(RabbitMQError) {
-        try await reader.start()
-      } catch {
-        await rabbit.topology.forget(reading.entities)
-        throw RabbitMQError(
-          error.code, "cannot consume \"\(reading.processor.queue)\": \(error.message)", isRetryable: error.isRetryable,
-          replyCode: error.replyCode)
-      }
-    }
-  }
-
-  private func end(_ grace: Duration, _ failure: RabbitMQError?) async -> RabbitMQError? {
-    signals.update { $0.phase = .stopping }
-    await stopReaders(grace)
-    return failure
-  }
-
-  private func stopReaders(_ grace: Duration) async {
-    let stopping = readers
-    readers = []
-    await withTaskGroup(of: Void.self) { group in
-      for reader in stopping {
-        group.addTask { [logger] in
-          let left = await reader.stop(grace: grace)
-          if left > 0 {
-            logger.info(
-              "handlers do not end although they were cancelled; their events go back to the queue",
-              metadata: ["queue": "\(reader.queue)", "handlers": "\(left)"])
-          }
+  /// Each queue lives on its own; the first that can never be read ends all.
+  private func consume(_ consumers: [QueueConsumer]) async -> RabbitMQError? {
+    await withTaskGroup(of: RabbitMQError?.self) { group in
+      for consumer in consumers { group.addTask { await consumer.run() } }
+      var failure: RabbitMQError?
+      for await error in group {
+        guard let error, failure == nil else { continue }
+        failure = error
+        signals.update { signals in
+          signals.failure = error
+          signals.wanted = .stop
         }
       }
+      return failure
     }
   }
+
+  /// How each queue of this subscriber stands; empty before `run()`.
+  public nonisolated var health: [ConsumerHealth] { signals.value.consumers.map(\.health) }
 
   // MARK: Readiness, pause and resume
 
   /// Returns when the broker has accepted all consumers.
-  /// - Throws: ``RabbitMQError`` when that takes longer than `timeout`, when `run()` has ended before, or when the task is
-  ///   cancelled.
+  /// - Throws: ``RabbitMQError`` when that takes longer than `timeout`, when the broker refuses a queue (which is tried again
+  ///   nevertheless), when `run()` has ended before, or when the task is cancelled.
   public nonisolated func waitUntilReady(timeout: Duration = .seconds(30)) async throws(RabbitMQError) {
-    try await wait(for: .running, timeout: timeout, what: "ready")
+    try await wait(until: \.areConsuming, timeout: timeout, what: "ready")
   }
 
   /// Starts no further handler, and returns when those that ran have ended. What the broker had sent ahead goes back to the
@@ -192,34 +145,44 @@ public actor Subscriber: Service, CustomStringConvertible {
   /// - Throws: as ``waitUntilReady(timeout:)``.
   public nonisolated func pause() async throws(RabbitMQError) {
     signals.update { if $0.wanted != .stop { $0.wanted = .pause } }
-    try await wait(for: .paused, timeout: options.gracePeriod + .seconds(30), what: "paused", unless: .run)
+    try await wait(until: \.arePaused, timeout: options.gracePeriod + .seconds(30), what: "paused", unless: .run)
   }
 
   /// Consumes again after ``pause()``, and returns when the broker has accepted all consumers.
   /// - Throws: as ``waitUntilReady(timeout:)``.
   public nonisolated func resume() async throws(RabbitMQError) {
     signals.update { if $0.wanted != .stop { $0.wanted = .run } }
-    try await wait(for: .running, timeout: .seconds(30), what: "ready", unless: .pause)
+    try await wait(until: \.areConsuming, timeout: .seconds(30), what: "ready", unless: .pause)
   }
 
   /// Ends `run()` as a graceful shutdown does.
   package nonisolated func stop() { signals.update { $0.wanted = .stop } }
 
   private nonisolated func wait(
-    for phase: Phase, timeout: Duration, what: String, unless opposite: Wanted? = nil
+    until goal: any KeyPath<ConsumingSignals, Bool> & Sendable, timeout: Duration, what: String,
+    unless opposite: ConsumingSignals.Wanted? = nil
   ) async throws(RabbitMQError) {
     let reached = await signals.wait(timeout: timeout) {
-      $0.phase == phase || $0.phase == .ended || $0.failure != nil || $0.wanted == opposite
+      $0[keyPath: goal] || $0.hasEnded || $0.failure != nil || $0.refusal != nil || $0.wanted == opposite
     }
     if let reached {
-      if let failure = reached.failure { throw failure }
-      if reached.phase == phase { return }
-      if reached.phase == .ended { throw RabbitMQError(.connectionClosed, "\(self) has ended", isRetryable: true) }
+      if let failure = reached.failure ?? reached.refusal { throw failure }
+      if reached[keyPath: goal], !reached.hasEnded { return }
+      if reached.hasEnded { throw RabbitMQError(.connectionClosed, "\(self) has ended", isRetryable: true) }
       throw RabbitMQError(
         .cancelled, "\(self) was not \(what): the opposite was asked for meanwhile", isRetryable: true)
     }
     if Task.isCancelled { throw RabbitMQError(.cancelled, "the task was cancelled while it waited", isRetryable: true) }
-    let hint = signals.value.phase == .notStarted ? ": its run() is not running" : ""
-    throw RabbitMQError(.timedOut, "\(self) was not \(what) within \(timeout)\(hint)", isRetryable: true)
+    let now = signals.value
+    guard now.hasStarted else {
+      throw RabbitMQError(
+        .timedOut, "\(self) was not \(what) within \(timeout): its run() is not running", isRetryable: true)
+    }
+    let reason =
+      now.consumers.lazy.compactMap(\.lastFailure).first
+      ?? (rabbit.consuming.isOpen ? nil : rabbit.consuming.notOpen("within \(timeout)"))
+    throw RabbitMQError(
+      reason?.code ?? .timedOut,
+      "\(self) was not \(what) within \(timeout)\(reason.map { ": \($0.message)" } ?? "")", isRetryable: true)
   }
 }

@@ -14,7 +14,7 @@ package final class EncodedStream {
   /// `isBatch`: all events are there already, and one call waits for their outcomes.
   init(_ publisher: Publisher, isBatch: Bool) {
     self.publisher = publisher
-    stream = PublishStream(channel: publisher.channel, chunk: Self.chunk, givesUp: isBatch)
+    stream = PublishStream(channel: publisher.channel, chunk: Self.chunk, isBatch: isBatch)
     publisher.channel.count(1)
   }
 
@@ -46,7 +46,8 @@ package final class EncodedStream {
     judged.reserveCapacity(outcomes.count)
     for outcome in outcomes {
       guard let type = types.popFirst() else { break }
-      judged.append(outcome.isConfirmed ? outcome : await publisher.judge(outcome, of: type))
+      judged.append(
+        outcome.isConfirmed ? outcome : await publisher.judge(publisher.channel.explained(outcome), of: type))
     }
     return judged
   }

@@ -21,17 +21,17 @@ package final class PublishStream {
   private let chunk: Int
   private let batch = PublishBatch()
   private var waiting: [(index: Int, request: PublishRequest)] = []
-  private let givesUp: Bool
-  private var hasWaitedInVain = false
+  private let isBatch: Bool
   private var hasGivenUp = false
   private var progress: (tally: PublishBatch.Tally, at: ContinuousClock.Instant)?
 
-  /// With `givesUp`, what is left is not tried any more once the broker has answered nothing for the time of a deadline: a
-  /// call with many windows' worth would wait that long for each of them.
-  package init(channel: PublishingChannel, chunk: Int, givesUp: Bool) {
+  /// When the broker has answered nothing for the time of a deadline, what follows is not tried any more: a call with many
+  /// windows' worth would wait that long for each of them. A batch gives up for good; a stream tries again with the next
+  /// connection.
+  package init(channel: PublishingChannel, chunk: Int, isBatch: Bool) {
     self.channel = channel
     self.chunk = chunk
-    self.givesUp = givesUp
+    self.isBatch = isBatch
   }
 
   package func add(_ request: PublishRequest) async {
@@ -48,25 +48,23 @@ package final class PublishStream {
   package func flush() async {
     guard !waiting.isEmpty else { return }
     defer { waiting.removeAll(keepingCapacity: true) }
+    if hasGivenUp, !isBatch, channel.isConnected { (hasGivenUp, progress) = (false, nil) }
     if hasGivenUp {
-      for (index, _) in waiting {
-        batch.settled(
-          index, .notPublished("not tried: the broker had answered nothing of this batch within the timeout"))
-      }
+      let outcome = channel.explained(
+        .notPublished("not tried: the broker had answered nothing within \(channel.timeout)"))
+      for (index, _) in waiting { batch.settled(index, outcome) }
       return
     }
     let progress = progress ?? (batch.tally, .now)
-    let patience = channel.patience(hasWaitedInVain: hasWaitedInVain)
-    hasWaitedInVain = await !channel.submit(waiting, to: batch, patience: patience)
+    channel.submit(waiting, to: batch)
     await batch.wait(untilPending: channel.window)
     let tally = batch.tally
     if tally.answered > progress.tally.answered {
       self.progress = (tally, .now)
     } else {
       self.progress = progress
-      hasGivenUp =
-        givesUp && !hasWaitedInVain && tally.unanswered > progress.tally.unanswered
-        && .now - progress.at >= channel.timeout
+      let isInVain = tally.unanswered > progress.tally.unanswered && .now - progress.at >= channel.timeout
+      hasGivenUp = isInVain && (isBatch || !channel.isConnected)
     }
   }
 

@@ -2,134 +2,253 @@ package import Warren
 import WarrenSupport
 
 /// A channel in confirm mode on the publishing connection, opened when it is first used and shared by all that publish.
+///
+/// Every event stays here until the broker has settled it or its caller has given up. Events wait while there is no channel;
+/// when a connection is lost, what was not confirmed comes back and is written to the next one, oldest first, with the same
+/// id: the broker may have it already, so an event may be there twice, but is never missing.
 package final class PublishingChannel: Sendable {
   private let connection: BrokerConnection
   private let configuration: RabbitMQConfiguration
+  private let topology: Topology
 
   private enum Phase {
     case closed
-    case opening(Task<ChannelID, any Error>)
-    case open(ChannelID)
+    case opening
+    case open(ChannelID, ChannelLife)
+    /// For good.
+    case ended(String)
   }
-  private let phase = Lock(Phase.closed)
+  private struct State {
+    var phase = Phase.closed
+    /// Counts operations in the order in which they came.
+    var lastNumber: UInt64 = 0
+    /// Not with the connection.
+    var parked: [PublishOperation] = []
+    /// With more than these, it is time to look which of the parked have been given up.
+    var parkedLimit = 1024
+    /// Exchanges that are missing and being declared, with what waits for them.
+    var repairs: [String: [PublishOperation]] = [:]
+    var lastConfirm: ContinuousClock.Instant?
+    /// A channel that was closed before the task that opened it had come to say so.
+    var over: ChannelLife?
+    func isOver(_ life: ChannelLife) -> Bool { over === life }
+  }
+  private let state = Lock(State())
   private let pending = Watched(0)
 
-  init(connection: BrokerConnection, configuration: RabbitMQConfiguration) {
+  init(connection: BrokerConnection, topology: Topology, configuration: RabbitMQConfiguration) {
     self.connection = connection
+    self.topology = topology
     self.configuration = configuration
-  }
-
-  /// The channel, when it is open already: the usual case, without a suspension.
-  private var openChannel: ChannelID? { phase.withLock { if case .open(let id) = $0 { id } else { nil } } }
-
-  /// The channel, opened if need be. Waits no longer than `timeout`, whoever else waits for the same.
-  private func ready(within timeout: Duration) async throws(RabbitMQError) -> ChannelID {
-    if let id = openChannel { return id }
-    let start = ContinuousClock.now
-    try await connection.whenOpen(timeout: timeout)
-    let rest = timeout - (ContinuousClock.now - start)
-    return try await patiently(within: rest, for: "opening the publishing channel") { () throws(RabbitMQError) in
-      try await self.ready()
-    }
-  }
-
-  private func ready() async throws(RabbitMQError) -> ChannelID {
-    if let id = openChannel { return id }
-    let task = phase.withLock { phase -> Task<ChannelID, any Error> in
-      switch phase {
-      case .open(let id): return Task { id }
-      case .opening(let task): return task
-      case .closed:
-        let task = Task { try await self.open() }
-        phase = .opening(task)
-        return task
-      }
-    }
-    do {
-      return try await task.value
-    } catch let error as RabbitMQError {
-      throw error
-    } catch {
-      throw RabbitMQError(.cancelled, "opening the publishing channel was cancelled", isRetryable: true)
-    }
-  }
-
-  private func open() async throws -> ChannelID {
-    do {
-      try await connection.whenOpen(timeout: configuration.publishing.timeout)
-      let id = try await connection.openChannel(
-        .publishing(window: configuration.publishing.window, bytes: configuration.publishing.windowBytes),
-        listener: ClosedListener(channel: self))
-      phase.withLock { $0 = .open(id) }
-      return id
-    } catch {
-      phase.withLock { $0 = .closed }
-      throw error
-    }
-  }
-
-  private final class ClosedListener: ChannelListener {
-    private let channel: PublishingChannel
-    init(channel: PublishingChannel) { self.channel = channel }
-    func received(_ messages: [IncomingMessage]) {}
-    func consumerCancelled(tag: String) {}
-    func channelClosed(_ error: RabbitMQError) { channel.phase.withLock { $0 = .closed } }
   }
 
   package var window: Int { configuration.publishing.window }
   var timeout: Duration { configuration.publishing.timeout }
+  var isConnected: Bool { connection.isOpen }
+  /// When the broker last confirmed something.
+  var lastConfirm: ContinuousClock.Instant? { state.withLock { $0.lastConfirm } }
+
+  // MARK: Publishing
 
   /// Publishes one message and waits for its outcome. Its deadline counts from `start`, or from now.
   package func publish(_ request: PublishRequest, since start: ContinuousClock.Instant? = nil) async -> PublishOutcome {
-    let timeout = configuration.publishing.timeout
-    let start = start ?? .now
-    let channel: ChannelID
-    if let open = openChannel {
-      channel = open
-    } else {
-      do throws(RabbitMQError) {
-        channel = try await ready(within: timeout - (.now - start))
-      } catch {
-        return .notPublished(error.message)
-      }
-    }
-    let operation = PublishOperation(request, timeout: timeout, spent: .now - start, completion: .awaited)
-    connection.submit(.publish(channel, [operation]))
-    return await operation.outcome()
+    let spent = start.map { .now - $0 } ?? .zero
+    let operation = PublishOperation(request, timeout: timeout, spent: spent, completion: .awaited)
+    submit([operation])
+    return explained(await operation.outcome())
   }
 
-  /// Publishes messages of a batch; their outcomes go there. Waits for the channel no longer than `patience`; false when
-  /// there was none by then.
-  package func submit(
-    _ requests: [(index: Int, request: PublishRequest)], to batch: PublishBatch, patience: Duration
-  ) async -> Bool {
-    let channel: ChannelID
-    if let open = openChannel {
-      channel = open
-    } else {
-      do throws(RabbitMQError) {
-        channel = try await ready(within: patience)
-      } catch {
-        for (index, _) in requests { batch.settled(index, .notPublished(error.message)) }
-        return false
-      }
-    }
+  /// Publishes messages of a batch; their outcomes go there.
+  package func submit(_ requests: [(index: Int, request: PublishRequest)], to batch: PublishBatch) {
     let operations = requests.map { index, request in
-      (
-        index,
-        PublishOperation(
-          request, timeout: configuration.publishing.timeout, completion: .batch(batch, index: index))
-      )
+      (index, PublishOperation(request, timeout: timeout, completion: .batch(batch, index: index)))
     }
     batch.track(operations)
-    connection.submit(.publish(channel, operations.map(\.1)))
-    return true
+    submit(operations.map(\.1))
   }
 
-  /// How long an event of a batch may wait before it is handed over. When one has waited in vain for a connection, those
-  /// behind it do not wait again: one after the other, their deadlines would add up to hours.
+  /// A deadline that passed while there was no connection says why there was none.
+  func explained(_ outcome: PublishOutcome) -> PublishOutcome {
+    guard case .notPublished(let text) = outcome, !connection.isOpen else { return outcome }
+    return .notPublished("\(text); \(connection.notOpen("by then").message)")
+  }
+
+  private func submit(_ operations: [PublishOperation]) {
+    let refused = state.withLock { state -> String? in
+      for operation in operations {
+        state.lastNumber += 1
+        operation.number = state.lastNumber
+      }
+      return pass(operations, &state)
+    }
+    if let refused { for operation in operations { operation.abandon(because: refused) } }
+    openIfNeeded()
+  }
+
+  /// Gives operations to the connection, or keeps them until there is one. Under the lock up to the mailbox, which never
+  /// blocks, so that nobody overtakes. Returns why they can never be published, when that is so.
+  private func pass(_ operations: [PublishOperation], _ state: inout State) -> String? {
+    var operations = operations
+    if !state.repairs.isEmpty {
+      for operation in operations { state.repairs[operation.exchange]?.append(operation) }
+      operations.removeAll { state.repairs[$0.exchange] != nil }
+    }
+    switch state.phase {
+    case .open(let id, let life):
+      if !connection.submit(.publish(id, operations, life)) { park(operations, &state) }
+    case .closed, .opening: park(operations, &state)
+    case .ended(let reason): return reason
+    }
+    return nil
+  }
+
+  private func park(_ operations: [PublishOperation], _ state: inout State) {
+    state.parked.append(contentsOf: operations)
+    guard state.parked.count > state.parkedLimit else { return }
+    state.parked.removeAll { $0.isSettled }
+    state.parkedLimit = max(1024, 2 * state.parked.count)
+  }
+
+  // MARK: The channel
+
+  /// Opens the channel on a task of its own: whoever publishes waits for outcomes, not for this.
+  private func openIfNeeded() {
+    let isDue = state.withLock { state in
+      guard case .closed = state.phase, !state.parked.isEmpty else { return false }
+      state.phase = .opening
+      return true
+    }
+    if isDue { Task { await open() } }
+  }
+
+  private func open() async {
+    while true {
+      do throws(RabbitMQError) {
+        // The deadlines are those of the events; this ends with the connection.
+        try await connection.whenOpen(timeout: .seconds(3600))
+        let life = ChannelLife(of: self)
+        let id = try await connection.openChannel(
+          .publishing(window: configuration.publishing.window, bytes: configuration.publishing.windowBytes),
+          listener: life)
+        if begin(id, life) { return }
+      } catch {
+        if case .ended = connection.status.value.phase { return end(because: error.message) }
+        // A broker that lets no channel be opened is asked again, but not at full speed.
+        if connection.isOpen { try? await Task.sleep(for: .milliseconds(500)) }
+      }
+    }
+  }
+
+  /// What waits goes first, oldest first. False when the channel has gone again already.
+  private func begin(_ id: ChannelID, _ life: ChannelLife) -> Bool {
+    state.withLock { state in
+      if state.isOver(life) { return false }
+      let operations = state.parked.filter { !$0.isSettled }.sorted { $0.number < $1.number }
+      state.parked = []
+      state.parkedLimit = 1024
+      state.phase = .open(id, life)
+      _ = pass(operations, &state)
+      return true
+    }
+  }
+
+  private func end(because reason: String) {
+    let operations = state.withLock { state in
+      state.phase = .ended(reason)
+      defer { (state.parked, state.repairs) = ([], [:]) }
+      return state.parked + state.repairs.values.joined()
+    }
+    for operation in operations { operation.abandon(because: reason) }
+  }
+
+  // MARK: What the engine says
+
+  /// One channel from its opening to its end.
+  fileprivate final class ChannelLife: ChannelListener {
+    private let owner: PublishingChannel
+    init(of owner: PublishingChannel) { self.owner = owner }
+    func received(_ messages: [IncomingMessage]) {}
+    func consumerCancelled(tag: String) {}
+    func unsettled(_ operations: [PublishOperation]) { owner.takeBack(operations) }
+    func refused(_ operations: [PublishOperation], _ error: RabbitMQError) { owner.refused(operations, error) }
+    func madeProgress() { owner.state.withLock { $0.lastConfirm = .now } }
+    func channelClosed(_ error: RabbitMQError) { owner.closed(self) }
+  }
+
+  private func takeBack(_ operations: [PublishOperation]) {
+    let reason = state.withLock { state -> String? in
+      if case .ended(let reason) = state.phase { return reason }
+      park(operations, &state)
+      return nil
+    }
+    if let reason { for operation in operations { operation.abandon(because: reason) } }
+    openIfNeeded()
+  }
+
+  private func closed(_ life: ChannelLife) {
+    state.withLock { state in
+      state.over = life
+      if case .open(_, let current) = state.phase, current === life { state.phase = .closed }
+    }
+    openIfNeeded()
+  }
+
+  // MARK: Missing exchanges
+
+  /// An exchange that is ours and was deleted is declared again, once for each event that met it missing; what else is refused
+  /// ends so.
+  private func refused(_ operations: [PublishOperation], _ error: RabbitMQError) {
+    var rest: [PublishOperation] = []
+    var repairs: [String: [PublishOperation]] = [:]
+    for operation in operations {
+      let isMissing = error.replyCode == 404 && configuration.topology == .declare
+      if isMissing, EntityNames.type(ofExchange: operation.exchange) != nil, operation.claimRepair() {
+        repairs[operation.exchange, default: []].append(operation)
+      } else {
+        rest.append(operation)
+      }
+    }
+    for operation in rest { operation.settle(.refused(error.message)) }
+    for (exchange, operations) in repairs {
+      let isFirst = state.withLock { state in
+        defer { state.repairs[exchange, default: []].append(contentsOf: operations) }
+        return state.repairs[exchange] == nil
+      }
+      if isFirst { Task { await repair(exchange) } }
+    }
+  }
+
+  private func repair(_ exchange: String) async {
+    var failure: RabbitMQError?
+    if let type = EntityNames.type(ofExchange: exchange) {
+      do throws(RabbitMQError) {
+        try await topology.redeclare([.exchange(of: type)], within: timeout)
+      } catch {
+        failure = error
+      }
+    }
+    let (operations, reason) = state.withLock { state -> ([PublishOperation], String?) in
+      let operations = (state.repairs.removeValue(forKey: exchange) ?? []).sorted { $0.number < $1.number }
+      if failure != nil { return (operations, nil) }
+      let reason = pass(operations, &state)
+      return (reason == nil ? [] : operations, reason)
+    }
+    for operation in operations {
+      if let failure, !failure.isRetryable {
+        operation.settle(.refused(failure.message))
+      } else {
+        operation.abandon(because: failure?.message ?? reason ?? "the exchange \(exchange) is missing")
+      }
+    }
+    openIfNeeded()
+  }
+
+  // MARK: Idleness
+
+  /// How long an event of a batch may wait for its exchange to be declared. When one has waited in vain for a connection,
+  /// those behind it do not wait again: one after the other, their deadlines would add up to hours.
   func patience(hasWaitedInVain: Bool) -> Duration {
-    hasWaitedInVain && !connection.isOpen ? .zero : configuration.publishing.timeout
+    hasWaitedInVain && !connection.isOpen ? .zero : timeout
   }
 
   func count(_ change: Int) { pending.update { $0 += change } }

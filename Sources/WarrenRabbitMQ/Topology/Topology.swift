@@ -46,6 +46,37 @@ package actor Topology {
     }
   }
 
+  /// Declares although it was declared before: somebody may have deleted it.
+  package func redeclare(_ entities: [TopologyEntity], within limit: Duration? = nil) async throws(RabbitMQError) {
+    forget(entities)
+    try await ensure(entities, within: limit)
+  }
+
+  /// Declares exchanges that are gone, and binds again, which changes nothing where the binding is still there.
+  /// - Returns: the names of the exchanges that were gone.
+  package func restore(_ entities: [TopologyEntity]) async throws(RabbitMQError) -> [String] {
+    var missing: [String] = []
+    for entity in entities {
+      switch entity {
+      case .queue: continue
+      case .exchange(let name):
+        guard let passive = entity.request(passive: true), let request = entity.request(passive: false) else {
+          continue
+        }
+        do throws(RabbitMQError) {
+          try await perform(passive, for: entity)
+        } catch {
+          guard error.code == .notFound else { throw error }
+          missing.append(name)
+          try await perform(request, for: entity)
+        }
+      case .binding:
+        if let request = entity.request(passive: false) { try await perform(request, for: entity) }
+      }
+    }
+    return missing
+  }
+
   /// The entity may be gone: the next `ensure` asks the broker.
   package func forget(_ entities: [TopologyEntity]) { known.subtract(entities) }
 
@@ -76,10 +107,26 @@ package actor Topology {
     defer { leave() }
     // Somebody before it may have wanted the same, or may have lost the connection.
     if unlessKnown, let entity, known.contains(entity) { return .done }
-    try await connection.whenOpen(timeout: timeout)
-    let reply = try await send(request, for: entity)
+    let reply = try await sendThrough(request, for: entity)
     if unlessKnown, let entity { known.insert(entity) }
     return reply
+  }
+
+  /// Again when the connection breaks: all requests that are made here may be made twice.
+  private func sendThrough(_ request: Request, for entity: TopologyEntity?) async throws(RabbitMQError) -> Reply {
+    let start = ContinuousClock.now
+    while true {
+      try await connection.whenOpen(timeout: max(.zero, timeout - (.now - start)))
+      let isOldChannel = channel != nil
+      do throws(RabbitMQError) {
+        return try await send(request, for: entity)
+      } catch {
+        let isLost =
+          error.code == .connectionLost || error.code == .connectionClosed
+          || error.code == .channelClosed && error.replyCode == nil && isOldChannel
+        guard isLost, .now - start < timeout else { throw error }
+      }
+    }
   }
 
   @discardableResult

@@ -5,7 +5,7 @@ import Warren
 
 @testable import WarrenRabbitMQ
 
-/// The broker ends the consuming: `run()` says so, and so does everybody who waits.
+/// The broker ends the consuming, for one reason or another: it goes on by itself where it can, and says so.
 @Suite(.serialized) struct BrokerEndTests {
   private struct Ping: Event {
     static let eventType = freshType("ping")
@@ -16,38 +16,77 @@ import Warren
     var number: Int
   }
 
-  private func failure(
-    of running: Task<Void, any Error>, within timeout: Duration = .seconds(5)
-  ) async throws -> RabbitMQError {
-    let ended = try #require(await end(of: running, within: timeout))
+  /// What ends a run that fails fast.
+  private func failure(of running: Task<Void, any Error>) async throws -> RabbitMQError {
+    let ended = try #require(await end(of: running, within: .seconds(5)))
     return try #require(throws: RabbitMQError.self) { try ended.get() }
   }
 
-  @Test func aDeletedQueueEndsTheRun() async throws {
+  /// A deleted queue takes its events along; the consumer comes back with a new one, and says that it was gone.
+  @Test func aDeletedQueueIsDeclaredAndReadAgain() async throws {
     try await withTestService(Ping.eventType) { service in
-      let subscriber = service.subscriber { On(Ping.self) { _, _ in } }
-      let running = Task { try await subscriber.run() }
-      try await subscriber.waitUntilReady()
-      let queue = try service.workQueue(Ping.eventType)
-      try await service.rabbit.topology.perform(.deleteQueue(queue))
-      let error = try await failure(of: running)
-      #expect(error.code == .consumerCancelled)
-      #expect(error.message.contains(queue))
-      #expect(error.isRetryable)
-      let late = await #expect(throws: RabbitMQError.self) { try await subscriber.waitUntilReady() }
-      #expect(late?.code == .consumerCancelled)
-      #expect(late?.message == error.message)
+      let got = Collected<Int>()
+      let caught = LogCatcher()
+      let subscriber = service.subscriber(logger: caught.logger) { On(Ping.self) { event, _ in got.add(event.number) } }
+      try await whileConsuming(subscriber) {
+        let queue = try service.workQueue(Ping.eventType)
+        try await service.rabbit.topology.perform(.deleteQueue(queue))
+        #expect(await caught.wait(for: "not consuming: trying again"))
+        #expect(await caught.wait(for: "consuming again"))
+        try await service.publisher.publish(Ping(number: 1))
+        #expect(await got.wait(for: 1) == [1])
+        #expect(service.rabbit.health.liveConsumers == 1)
+      }
     }
   }
 
-  /// One queue of two is deleted, each with a handler at work: nothing new starts, those that run end undisturbed, and what
-  /// the other queue's handler has done is acknowledged.
-  @Test func theHandlersOfOtherQueuesEndUndisturbed() async throws {
+  /// The exchange goes, and the binding with it, which no broker tells a consumer.
+  @Test func aDeletedExchangeAndItsBindingComeBackWithinSeconds() async throws {
+    try await withTestService(Ping.eventType) { service in
+      let got = Collected<Int>()
+      let caught = LogCatcher()
+      let subscriber = service.subscriber(logger: caught.logger) { On(Ping.self) { event, _ in got.add(event.number) } }
+      try await whileConsuming(subscriber) {
+        try await service.rabbit.topology.perform(.deleteExchange(EntityNames.exchange(of: Ping.eventType)))
+        #expect(await caught.wait(for: "somebody has deleted what this queue needs", timeout: .seconds(20)))
+        let isBound = try await eventually(timeout: .seconds(20)) {
+          do { try await service.publisher.publish(Ping(number: 1)) } catch let error as PublishError {
+            #expect(error.code == .unroutable)
+            return false
+          }
+          return true
+        }
+        #expect(isBound)
+        #expect(await got.wait(for: 1) == [1])
+      }
+    }
+  }
+
+  @Test func aDeletedBindingComesBackWithinSeconds() async throws {
+    try await withTestService(Ping.eventType) { service in
+      let got = Collected<Int>()
+      let subscriber = service.subscriber { On(Ping.self) { event, _ in got.add(event.number) } }
+      try await whileConsuming(subscriber) {
+        let exchange = EntityNames.exchange(of: Ping.eventType)
+        try await service.rabbit.topology.perform(
+          .unbind(queue: try service.workQueue(Ping.eventType), exchange: exchange, key: "#"))
+        let isBound = try await eventually(timeout: .seconds(20)) {
+          (try? await service.publisher.publish(Ping(number: 1))) != nil
+        }
+        #expect(isBound)
+        #expect(await got.wait(for: 1) == [1])
+      }
+    }
+  }
+
+  /// One queue of two is deleted, each with a handler at work: the other goes on undisturbed.
+  @Test func theHandlersOfOtherQueuesGoOnUndisturbed() async throws {
     try await withTestService(Ping.eventType, Pong.eventType) { service in
       let gate = Gate()
       let pings = Level()
       let pongs = Level()
-      let subscriber = service.subscriber {
+      let caught = LogCatcher()
+      let subscriber = service.subscriber(logger: caught.logger) {
         $0.concurrency = 1
       } handlers: {
         On(Ping.self) { _, _ in
@@ -61,96 +100,44 @@ import Warren
           pongs.leave()
         }
       }
-      let running = Task { try await subscriber.run() }
-      try await subscriber.waitUntilReady()
-      for number in 1...2 {
-        try await service.publisher.publish(Ping(number: number))
-        try await service.publisher.publish(Pong(number: number))
-      }
-      #expect(await pings.wait { $0.inside == 1 } != nil)
-      #expect(await pongs.wait { $0.inside == 1 } != nil)
-      try await service.rabbit.topology.perform(.deleteQueue(service.workQueue(Ping.eventType)))
-      // It has been noticed, and the reason can be had, although a handler still runs.
-      let noticed = try await eventually {
-        do throws(RabbitMQError) {
-          try await subscriber.waitUntilReady(timeout: .milliseconds(10))
-          return false
-        } catch {
-          return error.code == .consumerCancelled
+      try await whileConsuming(subscriber) {
+        for number in 1...2 {
+          try await service.publisher.publish(Ping(number: number))
+          try await service.publisher.publish(Pong(number: number))
         }
+        #expect(await pings.wait { $0.inside == 1 } != nil)
+        #expect(await pongs.wait { $0.inside == 1 } != nil)
+        try await service.rabbit.topology.perform(.deleteQueue(service.workQueue(Ping.eventType)))
+        #expect(await caught.wait(for: "consuming again"))
+        #expect(pongs.now.inside == 1)
+        // The handler of the deleted queue still counts: no second one runs beside it.
+        try await service.publisher.publish(Ping(number: 3))
+        gate.open()
+        #expect(await pongs.wait { $0.left == 2 } != nil)
+        #expect(await pings.wait { $0.left == 2 } != nil)
       }
-      #expect(noticed)
-      #expect(pongs.now.inside == 1)
-      gate.open()
-      #expect(try await failure(of: running).code == .consumerCancelled)
-      #expect(pings.now.left == 1 && pings.now.entered == 1)
-      #expect(pongs.now.left == 1 && pongs.now.entered == 1)
-      // The first is acknowledged, the second is back.
-      let rest = try await service.rabbit.take(from: service.workQueue(Pong.eventType))
-      #expect(rest[0].text == #"{"number":2}"#)
+      #expect(pings.now.highest == 1 && pings.now.entered == 2)
+      #expect(pongs.now.highest == 1 && pongs.now.entered == 2)
       #expect(try await service.rabbit.waitForDepth(service.workQueue(Pong.eventType), 0))
     }
   }
 
   /// 406 for a tag that does not exist. The first channel declares, the second reads.
-  @Test func aClosedChannelEndsTheRun() async throws {
+  @Test func aClosedChannelIsOpenedAgain() async throws {
     try await withTestService(Ping.eventType) { service in
       try await withSecondBroker { broker in
-        let subscriber = service.subscriber(on: broker) { On(Ping.self) { _, _ in } }
-        let running = Task { try await subscriber.run() }
-        try await subscriber.waitUntilReady()
-        broker.consuming.submit(.acknowledge(ChannelID(2), [.ack(4711, multiple: false)]))
-        let error = try await failure(of: running)
-        #expect(error.replyCode == 406)
-        #expect(error.message.contains("4711"))
-        // The connection is there for others.
-        #expect(try await broker.waitForDepth(service.workQueue(Ping.eventType), 0))
-      }
-    }
-  }
-
-  @Test func aLostConnectionEndsTheRun() async throws {
-    try await withTestService(Ping.eventType) { service in
-      let host = try #require(try TestBroker.configuration.hosts.first)
-      let proxy = try FaultProxy(to: host.port)
-      defer { proxy.close() }
-      let begun = Collected<Bool>()
-      let error: RabbitMQError = try await withCheckedThrowingContinuation { continuation in
-        Task {
-          do {
-            var configuration = try TestBroker.configuration
-            configuration.hosts = [.init("127.0.0.1", port: proxy.port)]
-            let broker = try RabbitMQ(configuration)
-            let connection = Task { try await broker.run() }
-            try await broker.waitUntilConnected()
-            let subscriber = service.subscriber(on: broker) { options in
-              options.gracePeriod = .zero
-            } handlers: {
-              On(Ping.self) { _, context in
-                begun.add(context.delivery.isRedelivered)
-                if !context.delivery.isRedelivered { try await Gate().pass() }
-              }
-            }
-            let running = Task { try await subscriber.run() }
-            try await subscriber.waitUntilReady()
-            try await service.publisher.publish(Ping(number: 1))
-            _ = await begun.wait(for: 1)
-            proxy.cut()
-            let error = try await failure(of: running, within: .seconds(10))
-            _ = await connection.result
-            continuation.resume(returning: error)
-          } catch {
-            continuation.resume(throwing: error)
-          }
+        let got = Collected<Int>()
+        let caught = LogCatcher()
+        let subscriber = service.subscriber(on: broker, logger: caught.logger) {
+          On(Ping.self) { event, _ in got.add(event.number) }
+        }
+        try await whileConsuming(subscriber) {
+          broker.consuming.submit(.acknowledge(ChannelID(2), [.ack(4711, multiple: false)]))
+          #expect(await caught.wait(for: "consuming again"))
+          try await service.publisher.publish(Ping(number: 1))
+          #expect(await got.wait(for: 1) == [1])
         }
       }
-      #expect(error.code == .connectionLost)
-      #expect(error.isRetryable)
-      // What was at work comes again, to another instance.
-      let second = service.subscriber { On(Ping.self) { _, context in begun.add(context.delivery.isRedelivered) } }
-      try await whileConsuming(second) { #expect(await begun.wait(for: 2) == [false, true]) }
-      #expect(try await service.rabbit.depth(service.workQueue(Ping.eventType)) == 0)
-      #expect(try await service.rabbit.depth(service.deadLetters(Ping.eventType)) == 0)
     }
   }
 

@@ -157,38 +157,6 @@ struct DeadlineTests {
     }
   }
 
-  @Test func aConnectionThatBreaksEndsWhatIsPending() async throws {
-    try await withTestBroker { direct, litter in
-      let type = try litter.type()
-      let queue = try await direct.sink(type, litter)
-      try await withTap { tap in
-        var configuration = try TestBroker.configuration
-        configuration.go(through: tap)
-        configuration.publishing.window = 1
-        let rabbit = try RabbitMQ(configuration)
-        let running = Task { try await rabbit.run() }
-        try await rabbit.waitUntilConnected(timeout: .seconds(20))
-        let publisher = Publisher(rabbit, source: "tests")
-        #expect(await publisher.publish(encoded: [.init(type, "first".utf8)]) == [.confirmed])
-        tap.hold()
-        async let written = publisher.publish(encoded: [.init(type, "written".utf8)])
-        #expect(await tap.waitForPublishes(2))
-        async let waiting = publisher.publish(encoded: [.init(type, "waiting".utf8)])
-        // The broker has it, so the outcome must not say that it has not.
-        #expect(try await direct.waitForDepth(queue, 2))
-        tap.cut()
-        let outcomes = await written + waiting
-        #expect(outcomes.map(\.kind) == ["unknown", "notPublished"])
-        let ended = await error(RabbitMQError.self) { try await running.value }
-        #expect(ended?.code == .connectionLost)
-        #expect(ended?.isRetryable == true)
-        let late = await publisher.publish(encoded: [.init(type, "late".utf8)])
-        #expect(late.map(\.kind) == ["notPublished"])
-        #expect(try await direct.depth(queue) == 2)
-      }
-    }
-  }
-
   /// A window of one behind a relay, with one event confirmed and the relay silent from there on. Nothing takes as long as
   /// the timeout except what waits for the relay, on a busy machine too.
   private func withHeldWindow(

@@ -21,6 +21,9 @@ struct ReplayableRandom: RandomNumberGenerator {
     state = test.utf8.reduce(Self.seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
   }
 
+  /// The same in every run.
+  init(fixed seed: UInt64) { state = seed }
+
   mutating func next() -> UInt64 {
     state &+= 0x9e37_79b9_7f4a_7c15
     var z = state

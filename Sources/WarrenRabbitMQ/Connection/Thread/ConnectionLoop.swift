@@ -109,11 +109,8 @@ final class ConnectionLoop {
       }
       channel.requests.append(.request(request), reply: MethodEncoder.reply(to: request), slot: slot)
       writeRequests(channel)
-    case .publish(let id, let operations):
-      guard let channel = channel(id) else {
-        for operation in operations { operation.abandon(because: "the publishing channel is closed") }
-        return
-      }
+    case .publish(let id, let operations, let listener):
+      guard let channel = channel(id) else { return listener.unsettled(operations) }
       channel.publishes.append(operations)
     case .acknowledge(let id, let acknowledgements):
       // The deliveries of a closed channel are back in their queues already.
@@ -252,6 +249,10 @@ final class ConnectionLoop {
     if count > 0 { heartbeats.received(clock.now()) }
     for channel in touched {
       session.releaseBuffers(channel: channel.number)
+      if channel.hasConfirmed {
+        channel.hasConfirmed = false
+        channel.listener.madeProgress()
+      }
       let messages = channel.arrived
       if !messages.isEmpty {
         channel.arrived = []
@@ -340,6 +341,7 @@ final class ConnectionLoop {
     case .content(let carrier):
       try channel.assembler.begin(carrier)
     case .confirm(let tag, let multiple, let accepted):
+      channel.hasConfirmed = true
       channel.publishes.settle(tag, multiple: multiple, accepted: accepted) { operation, verdict in
         switch verdict {
         case .acked: operation.settle(.confirmed)
@@ -409,7 +411,7 @@ final class ConnectionLoop {
     // A routing key that is forbidden is not the fault of all that goes to its exchange.
     let named = error.message.contains("access to topic '") ? nil : error.exchangeInText
     let blamed = channel.publishes.channelClosed(isBlamed: named.map { name in { $0.exchange == name } })
-    for operation in blamed { operation.settle(.refused(error.message)) }
+    if !blamed.isEmpty { channel.listener.refused(blamed, error) }
     channel.phase = .opening
     channel.assembler = FrameAssembler(maximumBodySize: channel.assembler.maximumBodySize)
     let slot = RequestSlot(timeout: configuration.requestTimeout)
@@ -422,18 +424,14 @@ final class ConnectionLoop {
     numbers[channel.id] = nil
     if lastChannel === channel { lastChannel = nil }
     for slot in channel.requests.removeAll() { slot.settle(.failure(error)) }
-    endPublishes(channel, because: error.message)
+    let (written, unwritten) = channel.publishes.connectionLost()
+    if !written.isEmpty || !unwritten.isEmpty { channel.listener.unsettled(written + unwritten) }
     if !channel.arrived.isEmpty {
       let messages = channel.arrived
       channel.arrived = []
       channel.listener.received(messages)
     }
     channel.listener.channelClosed(error)
-  }
-
-  private func endPublishes(_ channel: EngineChannel, because reason: String) {
-    let (written, unwritten) = channel.publishes.connectionLost()
-    for operation in written + unwritten { operation.abandon(because: reason) }
   }
 
   // MARK: Time

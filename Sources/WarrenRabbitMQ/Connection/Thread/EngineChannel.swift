@@ -27,6 +27,8 @@ final class EngineChannel {
   var assembler: FrameAssembler
   var publishes: PublishQueue<PublishOperation>
   var names = NameMemo()
+  /// A confirm has arrived in this turn of the loop.
+  var hasConfirmed = false
   /// What has arrived in this turn of the loop.
   var arrived: [IncomingMessage] = []
 

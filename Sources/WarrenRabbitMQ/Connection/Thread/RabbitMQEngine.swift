@@ -4,6 +4,7 @@ import Warren
 /// The engine over librabbitmq: one OS thread owns one connection for its whole life. It runs no Swift tasks and no
 /// user code. Callers reach it through the mailbox only.
 package final class RabbitMQEngine: ConnectionEngine {
+  private let host: RabbitMQConfiguration.Host
   private let configuration: RabbitMQConfiguration
   private let name: String
   private let clock: EngineClock
@@ -11,8 +12,10 @@ package final class RabbitMQEngine: ConnectionEngine {
   private let mailbox = Mailbox()
 
   package init(
-    configuration: RabbitMQConfiguration, name: String, clock: EngineClock = .system, listener: any ConnectionListener
+    host: RabbitMQConfiguration.Host, configuration: RabbitMQConfiguration, name: String, clock: EngineClock = .system,
+    listener: any ConnectionListener
   ) {
+    self.host = host
     self.configuration = configuration
     self.name = name
     self.clock = clock
@@ -25,25 +28,19 @@ package final class RabbitMQEngine: ConnectionEngine {
     startDetachedThread(name: "warren-amqp", stackSize: 64 << 20) { [self] in run() }
   }
 
-  package func submit(_ command: EngineCommand) {
-    if !mailbox.post(command) { Self.refuse(command) }
+  @discardableResult
+  package func submit(_ command: EngineCommand) -> Bool {
+    if mailbox.post(command) { return true }
+    command.refuse()
+    return false
   }
 
   private func run() {
-    var failure: RabbitMQError?
-    for host in configuration.hosts {
-      do throws(RabbitMQError) {
-        let session = try Session.open(host: host, configuration: configuration, name: name)
-        failure = serve(session)
-        end(failure)
-        return
-      } catch {
-        failure = error
-        // A broker that answered and refused says the same on its other nodes.
-        if !error.isRetryable { break }
-      }
+    do throws(RabbitMQError) {
+      end(serve(try Session.open(host: host, configuration: configuration, name: name)))
+    } catch {
+      end(error)
     }
-    end(failure ?? RabbitMQError(.connectFailed, "no hosts to connect to"))
   }
 
   private func serve(_ session: consuming Session) -> RabbitMQError? {
@@ -57,22 +54,10 @@ package final class RabbitMQEngine: ConnectionEngine {
   }
 
   private func end(_ error: RabbitMQError?) {
-    let left = mailbox.close()
-    for command in left { Self.refuse(command) }
-    listener.connectionEnded(error)
-  }
-
-  private static func refuse(_ command: EngineCommand) {
-    let error = RabbitMQError(.connectionClosed, "the connection to the broker is closed", isRetryable: true)
-    switch command {
-    case .open(_, _, let listener, let slot):
-      slot.settle(.failure(error))
-      listener.channelClosed(error)
-    case .request(_, _, let slot): slot.settle(.failure(error))
-    case .closeChannel(_, let slot): slot.settle(.success(.done))
-    case .publish(_, let operations):
-      for operation in operations { operation.abandon(because: "the connection to the broker is closed") }
-    case .acknowledge, .close: break
+    for command in mailbox.close() {
+      if case .publish(_, let operations, let listener) = command { listener.unsettled(operations) }
+      command.refuse()
     }
+    listener.connectionEnded(error)
   }
 }

@@ -1,0 +1,26 @@
+/// How long to wait before a queue is declared and read again.
+///
+/// What the broker refuses (AMQP 403, 404, 405, 406) needs somebody to change something: 1, 2, 4 … 30 s. What is on its way
+/// (a queue without a leader, a consumer that was just cancelled) is tried again at once, then after 0.2, 0.4 … 3 s.
+struct EntityBackoff {
+  /// A reading that lasts so long starts the count again.
+  static let settled = Duration.seconds(5)
+  private(set) var failures = 0
+
+  mutating func delay(after error: RabbitMQError, consumedFor duration: Duration?) -> Duration {
+    if let duration, duration >= Self.settled { failures = 0 }
+    defer { failures += 1 }
+    if error.isRefusal { return .seconds(min(30, 1 << min(failures, 5))) }
+    return failures == 0 ? .zero : min(.milliseconds(200 << min(failures - 1, 4)), .seconds(3))
+  }
+}
+
+extension RabbitMQError {
+  /// The broker answered, and said no to one entity.
+  var isRefusal: Bool {
+    switch code {
+    case .accessRefused, .notFound, .resourceLocked, .topologyMismatch, .invalidConfiguration: true
+    default: false
+    }
+  }
+}

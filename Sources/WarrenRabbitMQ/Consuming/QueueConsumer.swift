@@ -1,0 +1,227 @@
+import Logging
+import Warren
+
+/// Keeps one queue read: declares what it needs, starts a reader, and begins again after any end that was not asked for here.
+final class QueueConsumer: Sendable {
+  private let reading: Subscriber.Reading
+  private let number: Int
+  private let rabbit: RabbitMQ
+  private let options: Subscriber.Options
+  private let signals: Watched<ConsumingSignals>
+  private let logger: Logger
+  private let leftovers = Leftovers()
+
+  init(
+    _ reading: Subscriber.Reading, number: Int, rabbit: RabbitMQ, options: Subscriber.Options,
+    signals: Watched<ConsumingSignals>, logger: Logger
+  ) {
+    self.reading = reading
+    self.number = number
+    self.rabbit = rabbit
+    self.options = options
+    self.signals = signals
+    self.logger = logger
+  }
+
+  var queue: String { reading.processor.queue }
+
+  private func enter(_ phase: ConsumerState.Phase, _ change: (inout ConsumerState) -> Void = { _ in }) {
+    signals.update { signals in
+      signals.consumers[number].phase = phase
+      signals.consumers[number].since = .now
+      change(&signals.consumers[number])
+    }
+  }
+
+  // MARK: The life of a queue's reading
+
+  /// Returns when it was asked to stop, or with what makes reading impossible for good.
+  func run() async -> RabbitMQError? {
+    var backoff = EntityBackoff()
+    var lost: [QueueReader] = []
+    var isFirst = true
+    while true {
+      lost.removeAll(where: \.isIdle)
+      if Task.isCancelled { return await end(lost, nil) }
+      switch signals.value.wanted {
+      case .stop: return await end(lost, nil)
+      case .pause:
+        enter(.paused)
+        _ = await signals.wait { $0.wanted != .pause }
+      case .run:
+        switch await read(isFirst: isFirst, &lost) {
+        case .asked: break
+        case .failed(let error, let duration):
+          if let fatal = fatal(error, isFirst: isFirst && duration == nil) { return await end(lost, fatal) }
+          if duration != nil { isFirst = false }
+          await wait(backoff.delay(after: error, consumedFor: duration), because: error)
+        }
+      }
+    }
+  }
+
+  private enum End {
+    /// The task was cancelled, or something else is wanted.
+    case asked
+    case failed(RabbitMQError, consumedFor: Duration?)
+  }
+
+  private func read(isFirst: Bool, _ lost: inout [QueueReader]) async -> End {
+    enter(isFirst ? .starting : .recovering) { $0.attempts += 1 }
+    let ended = Watched<RabbitMQError?>(nil)
+    let reader = makeReader(ended)
+    switch await unlessUnwanted({ () throws(RabbitMQError) in try await self.begin(reader) }) {
+    case nil:
+      await stop([reader])
+      return .asked
+    case .failure(let error):
+      _ = await reader.stop(grace: .zero)
+      return .failed(error, consumedFor: nil)
+    case .success: break
+    }
+    let start = ContinuousClock.now
+    enter(.consuming) { state in
+      (state.lastFailure, state.attempts, state.reader) = (nil, 0, reader)
+    }
+    if !isFirst { logger.info("consuming again", metadata: place) }
+    let failure = await watch(ended)
+    guard let failure else {
+      enter(.stopping)
+      await stop([reader])
+      return .asked
+    }
+    await reader.abandon()
+    if !reader.isIdle { lost.append(reader) }
+    return .failed(failure, consumedFor: .now - start)
+  }
+
+  private func makeReader(_ ended: Watched<RabbitMQError?>) -> QueueReader {
+    QueueReader(
+      queue: queue, connection: rabbit.consuming, prefetch: reading.prefetch, concurrency: reading.concurrency,
+      maximumBodySize: options.maximumBodySize, leftovers: leftovers, process: reading.processor.process
+    ) { error in ended.update { $0 = $0 ?? error } }
+  }
+
+  private func begin(_ reader: QueueReader) async throws(RabbitMQError) {
+    try await rabbit.consuming.whenOpen(timeout: .seconds(86_400))
+    try await rabbit.topology.redeclare(reading.entities)
+    do throws(RabbitMQError) {
+      try await reader.start()
+    } catch {
+      throw RabbitMQError(
+        error.code, "cannot consume \"\(queue)\": \(error.message)", isRetryable: error.isRetryable,
+        replyCode: error.replyCode)
+    }
+  }
+
+  /// Returns what has ended the reading; nil when something else is wanted.
+  private func watch(_ ended: Watched<RabbitMQError?>) async -> RabbitMQError? {
+    while true {
+      let isOver = await firstOf(ended)
+      if let failure = ended.value { return failure }
+      if isOver { return nil }
+      if rabbit.configuration.topology == .declare {
+        _ = await unlessUnwanted { () throws(RabbitMQError) in await self.lookAfterEntities() }
+      }
+    }
+  }
+
+  /// True when the reading is over, in whatever way; false when it is time to look after the queue and its binding.
+  private func firstOf(_ ended: Watched<RabbitMQError?>) async -> Bool {
+    await withTaskGroup(of: Bool.self) { group in
+      group.addTask { await ended.wait(timeout: Upkeep.interval) { $0 != nil } != nil || Task.isCancelled }
+      group.addTask { [signals] in
+        _ = await signals.wait { $0.wanted != .run }
+        return true
+      }
+      let isOver = await group.next() ?? true
+      group.cancelAll()
+      return isOver || Task.isCancelled
+    }
+  }
+
+  private func wait(_ delay: Duration, because error: RabbitMQError) async {
+    enter(error.isRefusal ? .refused : .recovering) { state in
+      (state.lastFailure, state.reader) = (error, nil)
+    }
+    logger.log(
+      level: error.isRefusal ? .error : .info, "not consuming: trying again",
+      metadata: place.merging(["error": "\(error)", "in": "\(delay)"]) { $1 })
+    if delay > .zero { _ = await signals.wait(timeout: delay) { $0.wanted != .run } }
+  }
+
+  /// What no later try can change.
+  private func fatal(_ error: RabbitMQError, isFirst: Bool) -> RabbitMQError? {
+    if case .ended(let reason) = rabbit.consuming.status.value.phase { return reason ?? error }
+    return isFirst && rabbit.configuration.startup == .failFast ? error : nil
+  }
+
+  /// Runs `body`, which ends early when something else is wanted or the task is cancelled: nil then.
+  private func unlessUnwanted(
+    _ body: @escaping @Sendable () async throws(RabbitMQError) -> Void
+  ) async -> Result<Void, RabbitMQError>? {
+    let task = Task { () -> Result<Void, RabbitMQError> in
+      do throws(RabbitMQError) { return .success(try await body()) } catch { return .failure(error) }
+    }
+    let watcher = Task { [signals] in
+      if await signals.wait(until: { $0.wanted != .run }) != nil { task.cancel() }
+    }
+    defer { watcher.cancel() }
+    let result = await withTaskCancellationHandler {
+      await task.value
+    } onCancel: {
+      task.cancel()
+    }
+    if case .success = result { return result }
+    return Task.isCancelled || signals.value.wanted != .run ? nil : result
+  }
+
+  // MARK: The end
+
+  private func end(_ lost: [QueueReader], _ failure: RabbitMQError?) async -> RabbitMQError? {
+    await stop(lost)
+    enter(.ended) { state in
+      state.reader = nil
+      state.lastFailure = failure ?? state.lastFailure
+    }
+    return failure
+  }
+
+  /// Stopping and pausing wait for handlers; a cancellation does not.
+  private func stop(_ readers: [QueueReader]) async {
+    let grace = Task.isCancelled ? .zero : options.gracePeriod
+    await withTaskGroup(of: Void.self) { group in
+      for reader in readers {
+        group.addTask { [logger] in
+          let left = await reader.stop(grace: grace)
+          if left > 0 {
+            logger.info(
+              "handlers do not end although they were cancelled; their events go back to the queue",
+              metadata: ["queue": "\(reader.queue)", "handlers": "\(left)"])
+          }
+        }
+      }
+    }
+  }
+
+  // MARK: Upkeep
+
+  /// How often the broker is asked whether what a queue needs is still there: deleted exchanges and bindings end no consumer,
+  /// and nothing else tells of them.
+  private enum Upkeep { static let interval = Duration.seconds(5) }
+
+  private func lookAfterEntities() async {
+    do throws(RabbitMQError) {
+      let missing = try await rabbit.topology.restore(reading.entities)
+      if !missing.isEmpty {
+        logger.notice(
+          "somebody has deleted what this queue needs: declared again",
+          metadata: place.merging(["entities": "\(missing.joined(separator: ", "))"]) { $1 })
+      }
+    } catch {
+      logger.info("the topology could not be looked after", metadata: place.merging(["error": "\(error)"]) { $1 })
+    }
+  }
+
+  private var place: Logger.Metadata { ["queue": "\(queue)"] }
+}
