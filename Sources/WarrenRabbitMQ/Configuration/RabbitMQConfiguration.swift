@@ -73,6 +73,7 @@ public struct RabbitMQConfiguration: Sendable {
   public var topology: TopologyMode
   /// What bounds publishing.
   public var publishing: Publishing
+  package var recoveryPace = RecoveryPace()
 
   /// Settings for the hosts given, with defaults for everything else.
   public init(

@@ -63,7 +63,7 @@ package final class BrokerConnection: Sendable {
     self.clock = clock
     self.makeEngine = makeEngine
     var random = random
-    let recovery = Recovery(hosts: configuration.hosts, using: &random)
+    let recovery = Recovery(hosts: configuration.hosts, pace: configuration.recoveryPace, using: &random)
     state = Lock(State(recovery: recovery, random: random))
   }
 

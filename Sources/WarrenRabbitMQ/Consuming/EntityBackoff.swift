@@ -1,13 +1,15 @@
 /// How long to wait before a queue is declared and read again.
 ///
 /// What the broker refuses (AMQP 403, 404, 405, 406) needs somebody to change something: 1, 2, 4 … 30 s. What is on its way
-/// (a queue without a leader, a consumer that was just cancelled) is tried again at once, then after 0.2, 0.4 … 3 s.
+/// (a queue without a leader, a consumer that was just cancelled) is tried again at once, then after 0.2, 0.4 … 3 s. A lost
+/// connection is not the queue's matter: its own machine sets the pace.
 struct EntityBackoff {
   /// A reading that lasts so long starts the count again.
   static let settled = Duration.seconds(5)
   private(set) var failures = 0
 
   mutating func delay(after error: RabbitMQError, consumedFor duration: Duration?) -> Duration {
+    if error.isOfConnection { return .zero }
     if let duration, duration >= Self.settled { failures = 0 }
     defer { failures += 1 }
     if error.isRefusal { return .seconds(min(30, 1 << min(failures, 5))) }
@@ -16,6 +18,9 @@ struct EntityBackoff {
 }
 
 extension RabbitMQError {
+  /// The connection has gone, with everything on it.
+  var isOfConnection: Bool { code == .connectionLost || code == .connectionClosed }
+
   /// The broker answered, and said no to one entity.
   var isRefusal: Bool {
     switch code {

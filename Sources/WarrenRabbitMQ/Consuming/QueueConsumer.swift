@@ -1,5 +1,6 @@
 import Logging
 import Warren
+import WarrenSupport
 
 /// Keeps one queue read: declares what it needs, starts a reader, and begins again after any end that was not asked for here.
 final class QueueConsumer: Sendable {
@@ -68,14 +69,17 @@ final class QueueConsumer: Sendable {
 
   private func read(isFirst: Bool, _ lost: inout [QueueReader]) async -> End {
     enter(isFirst ? .starting : .recovering) { $0.attempts += 1 }
+    // Of the connection that the reading is on.
+    let epoch = Lock(0)
     let ended = Watched<RabbitMQError?>(nil)
     let reader = makeReader(ended)
-    switch await unlessUnwanted({ () throws(RabbitMQError) in try await self.begin(reader) }) {
+    switch await unlessUnwanted({ () throws(RabbitMQError) in try await self.begin(reader, epoch) }) {
     case nil:
       await stop([reader])
       return .asked
     case .failure(let error):
       _ = await reader.stop(grace: .zero)
+      if error.isOfConnection { await waitForNews(of: epoch.withLock { $0 }) }
       return .failed(error, consumedFor: nil)
     case .success: break
     }
@@ -91,6 +95,7 @@ final class QueueConsumer: Sendable {
       return .asked
     }
     await reader.abandon()
+    if failure.isOfConnection { await waitForNews(of: epoch.withLock { $0 }) }
     if !reader.isIdle { lost.append(reader) }
     return .failed(failure, consumedFor: .now - start)
   }
@@ -102,8 +107,9 @@ final class QueueConsumer: Sendable {
     ) { error in ended.update { $0 = $0 ?? error } }
   }
 
-  private func begin(_ reader: QueueReader) async throws(RabbitMQError) {
+  private func begin(_ reader: QueueReader, _ epoch: Lock<Int>) async throws(RabbitMQError) {
     try await rabbit.consuming.whenOpen(timeout: .seconds(86_400))
+    epoch.withLock { $0 = rabbit.consuming.status.value.epoch }
     try await rabbit.topology.redeclare(reading.entities)
     do throws(RabbitMQError) {
       try await reader.start()
@@ -138,6 +144,11 @@ final class QueueConsumer: Sendable {
       group.cancelAll()
       return isOver || Task.isCancelled
     }
+  }
+
+  /// The channels of a connection hear of its end a moment before everybody else does.
+  private func waitForNews(of epoch: Int) async {
+    _ = await rabbit.consuming.status.wait(timeout: .seconds(1)) { !$0.isOpen || $0.epoch > epoch }
   }
 
   private func wait(_ delay: Duration, because error: RabbitMQError) async {

@@ -122,7 +122,7 @@ package actor Topology {
         return try await send(request, for: entity)
       } catch {
         let isLost =
-          error.code == .connectionLost || error.code == .connectionClosed
+          error.isOfConnection
           || error.code == .channelClosed && error.replyCode == nil && isOldChannel
         guard isLost, .now - start < timeout else { throw error }
       }

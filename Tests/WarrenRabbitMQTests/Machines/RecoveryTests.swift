@@ -108,6 +108,13 @@ struct EntityBackoffTests {
     #expect(delays == [0, 200, 400, 800, 1600, 3000, 3000].map { .milliseconds($0) })
   }
 
+  @Test func aLostConnectionDoesNotCount() {
+    var backoff = EntityBackoff()
+    let lost = RabbitMQError(.connectionLost, "cut", isRetryable: true)
+    for _ in 0..<5 { #expect(backoff.delay(after: lost, consumedFor: nil) == .zero) }
+    #expect(backoff.failures == 0)
+  }
+
   @Test func aReadingThatStoodBeginsTheCountAgain() {
     var backoff = EntityBackoff()
     for _ in 0..<5 { _ = backoff.delay(after: cancelled, consumedFor: .seconds(1)) }

@@ -1,3 +1,14 @@
+/// How fast lost connections are tried again; tests hurry.
+package struct RecoveryPace: Hashable, Sendable {
+  /// After the loss of a connection that stood, in milliseconds.
+  package var afterLoss: ClosedRange<Int64> = 0...500
+  /// Between two tries of the same address that cannot be reached, in milliseconds.
+  package var unreachable: ClosedRange<Int64> = 500...3000
+  /// A connection that ends sooner counts as one more failed try, or a broker that takes logins and drops connections would
+  /// be called at full speed.
+  package var settled = Duration.seconds(5)
+}
+
 /// Decides where and when to connect next. Time and randomness come from outside, so every course of events can be replayed.
 ///
 /// What fails below AMQP (nobody listens, silence, an open connection that breaks, a broker that shuts down) is tried again
@@ -9,10 +20,7 @@ struct Recovery<Host: Equatable> {
     case refused
   }
 
-  /// A connection that ends sooner counts as one more failed try, or a broker that takes logins and drops connections would
-  /// be called at full speed.
-  static var settled: Duration { .seconds(5) }
-
+  private let pace: RecoveryPace
   private var hosts: [Host]
   /// Tries since a connection last stood.
   private(set) var attempts = 0
@@ -20,7 +28,8 @@ struct Recovery<Host: Equatable> {
   private var openSince: Nanoseconds?
 
   /// Shuffled once, so that the clients of a cluster do not all connect to its first node.
-  init(hosts: [Host], using random: inout some RandomNumberGenerator) {
+  init(hosts: [Host], pace: RecoveryPace = RecoveryPace(), using random: inout some RandomNumberGenerator) {
+    self.pace = pace
     self.hosts = hosts.shuffled(using: &random)
   }
 
@@ -39,14 +48,14 @@ struct Recovery<Host: Equatable> {
   ) -> Duration {
     defer { openSince = nil }
     if !hosts.isEmpty { hosts.append(hosts.removeFirst()) }
-    if let openSince, now >= openSince, now - openSince >= Self.settled.nanoseconds {
+    if let openSince, now >= openSince, now - openSince >= pace.settled.nanoseconds {
       (attempts, refusals) = (0, 0)
-      return .milliseconds(Int64.random(in: 0...500, using: &random))
+      return .milliseconds(Int64.random(in: pace.afterLoss, using: &random))
     }
     switch failure {
     case .unreachable:
       refusals = 0
-      return .milliseconds(Int64.random(in: 500...3000, using: &random) / Int64(max(1, hosts.count)))
+      return .milliseconds(Int64.random(in: pace.unreachable, using: &random) / Int64(max(1, hosts.count)))
     case .refused:
       defer { refusals += 1 }
       return .seconds(min(30, 1 << min(refusals, 5)))
