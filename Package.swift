@@ -83,7 +83,8 @@ let package = Package(
       swiftSettings: settings),
     // These break the broker that they run against, so they run alone: scripts/test gives them a pass of their own.
     .testTarget(
-      name: "WarrenRabbitMQFaultTests", dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport"],
+      name: "WarrenRabbitMQFaultTests",
+      dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport", logging],
       swiftSettings: settings),
   ]
 )
