@@ -18,24 +18,44 @@ package enum TestBroker {
     get throws { try RabbitMQConfiguration(url: url) }
   }
 
-  /// True when the tests may break the broker: they know its process and have its command line tool.
-  package static var canBreak: Bool {
-    let environment = ProcessInfo.processInfo.environment
-    return environment["WARREN_TEST_BROKERCTL"] != nil && environment["WARREN_TEST_BROKER_PID"] != nil
-  }
+  /// `WARREN_TEST_BROKER`: a program with the verbs `start`, `pid` and `ctl`, as `scripts/broker` has them.
+  private static let program = ProcessInfo.processInfo.environment["WARREN_TEST_BROKER"]
+
+  /// True when the tests may break the broker.
+  package static var canBreak: Bool { program != nil }
 
   /// `rabbitmqctl` on this broker.
   @discardableResult
   package static func ctl(_ arguments: String...) throws -> String {
-    let environment = ProcessInfo.processInfo.environment
-    let command = environment["WARREN_TEST_BROKERCTL"].map { $0.split(separator: " ").map(String.init) }
-    let result = try run((command ?? ["scripts/broker", "ctl"]) + arguments)
-    guard result.status == 0 else { throw Failed(text: "rabbitmqctl \(arguments): \(result.output)") }
-    return result.output
+    try succeed((program.map { [$0] } ?? ["scripts/broker"]) + ["ctl"] + arguments)
   }
 
+  /// The broker's process; nil when the tests may not break it.
   package static var processID: Int32? {
-    ProcessInfo.processInfo.environment["WARREN_TEST_BROKER_PID"].flatMap { Int32($0) }
+    guard let program, let text = try? succeed([program, "pid"]) else { return nil }
+    return Int32(text.trimmingCharacters(in: .whitespacesAndNewlines))
+  }
+
+  /// Starts it again after it was killed, and returns when it takes connections and its queues have leaders.
+  ///
+  /// A quorum queue of RabbitMQ 3.10 that was busy when its only node was killed may come back as a follower whose election
+  /// timer is not set (seen with 3.10.8), and wait for a leader for ever: it is told to elect itself.
+  package static func restart() throws {
+    guard let program else { return }
+    try succeed([program, "start"])
+    try ctl(
+      "eval",
+      """
+      [ra:trigger_election(amqqueue:get_pid(Q)) || Q <- rabbit_amqqueue:list(),
+       amqqueue:get_type(Q) =:= rabbit_quorum_queue].
+      """)
+  }
+
+  @discardableResult
+  private static func succeed(_ command: [String]) throws -> String {
+    let result = try run(command)
+    guard result.status == 0 else { throw Failed(text: "\(command.joined(separator: " ")): \(result.output)") }
+    return result.output
   }
 
   package struct Failed: Error, CustomStringConvertible {

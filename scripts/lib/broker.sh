@@ -40,10 +40,10 @@ broker_lock() {
   fi
 }
 
-# A program that is rabbitmqctl for this node, for tests and for whoever wants no options.
-broker_write_ctl() {
-  printf '#!/usr/bin/env bash\nBROKER_DIR=%q exec %q ctl "$@"\n' "$broker_dir" "$root/scripts/broker" >"$broker_dir/ctl"
-  chmod +x "$broker_dir/ctl"
+# A program that is scripts/broker for this node, for tests and for whoever wants no options.
+broker_write_program() {
+  printf '#!/usr/bin/env bash\nBROKER_DIR=%q exec %q "$@"\n' "$broker_dir" "$root/scripts/broker" >"$broker_dir/broker"
+  chmod +x "$broker_dir/broker"
 }
 
 broker_start() {
@@ -53,7 +53,7 @@ broker_start() {
     kind=$(broker_choose_kind)
     echo "$kind" >"$broker_dir/kind"
     say "starting RabbitMQ ($kind)"
-    broker_write_ctl
+    broker_write_program
   fi
   "$(broker_kind)_start"
 }

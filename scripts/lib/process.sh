@@ -33,7 +33,13 @@ end_process() {
   rm -f "$1"
 }
 
-# detached COMMAND...: for `detached … &`. Out of reach of the terminal's Ctrl-C, and `$!` is COMMAND itself.
+# detached COMMAND...: for `detached … &`. Out of reach of the terminal's Ctrl-C, and `$!` is COMMAND itself. Descriptors of
+# the caller's callers are closed: who waits for their end would wait for the daemon's.
 detached() {
+  local descriptor
+  for descriptor in /proc/self/fd/*; do
+    descriptor=${descriptor##*/}
+    if ((descriptor > 2)); then eval "exec $descriptor>&-" 2>/dev/null || true; fi
+  done
   if have setsid; then exec setsid "$@"; else exec "$@"; fi
 }

@@ -5,18 +5,16 @@ session_dir="" session_stops=false session_children=""
 trap end_session EXIT
 
 # temporary_broker NAME: a fresh broker that nobody else uses, or the user's (RABBITMQ_URL). Tests may freeze and kill
-# ours: WARREN_TEST_BROKER_PID is its process, WARREN_TEST_BROKERCTL a program that is rabbitmqctl on it.
+# ours: WARREN_TEST_BROKER is a program like scripts/broker for it.
 temporary_broker() {
   [[ -z ${RABBITMQ_URL:-} ]] || return 0
   remove_abandoned_brokers
   session_dir=$root/.broker/$1.$$
   RABBITMQ_URL=$(BROKER_DIR=$session_dir "$root/scripts/broker" start)
-  WARREN_TEST_BROKERCTL=$session_dir/ctl
-  export RABBITMQ_URL WARREN_TEST_BROKERCTL
-  if WARREN_TEST_BROKER_PID=$(BROKER_DIR=$session_dir "$root/scripts/broker" pid 2>/dev/null); then
-    export WARREN_TEST_BROKER_PID
-  else
-    unset WARREN_TEST_BROKER_PID
+  export RABBITMQ_URL
+  unset WARREN_TEST_BROKER
+  if BROKER_DIR=$session_dir "$root/scripts/broker" pid >/dev/null 2>&1; then
+    export WARREN_TEST_BROKER=$session_dir/broker
   fi
 }
 

@@ -278,15 +278,16 @@ final class QueueReader: ChannelListener {
 
   /// A failure of the start is thrown there and not told a second time.
   private func end(_ error: RabbitMQError) {
-    let (isNews, running) = state.withLock { state -> (Bool, [IncomingMessage]) in
+    let isNews = state.withLock { state in
       // What waits is back in the queue already, or gone with it.
       state.waiting.removeAll()
-      guard state.isAccepting, !state.isLost else { return (false, []) }
+      guard state.isAccepting, !state.isLost else { return false }
       state.failure = state.failure ?? error
       state.isLost = true
-      return (state.isStarted, state.current.compactMap { $0 })
+      // Inside the lock, or one that ends just now would be told as ended before it was told as begun. It resumes nobody.
+      leftovers.began(state.current.compactMap { $0 })
+      return state.isStarted
     }
-    leftovers.began(running)
     if isNews { onEnd(error) }
   }
 }

@@ -124,8 +124,7 @@ package final class PublishingChannel: Sendable {
   private func open() async {
     while true {
       do throws(RabbitMQError) {
-        // The deadlines are those of the events; this ends with the connection.
-        try await connection.whenOpen(timeout: .seconds(3600))
+        try await connection.whenOpen(timeout: timeout)
         let life = ChannelLife(of: self)
         let id = try await connection.openChannel(
           .publishing(window: configuration.publishing.window, bytes: configuration.publishing.windowBytes),
@@ -133,9 +132,19 @@ package final class PublishingChannel: Sendable {
         if begin(id, life) { return }
       } catch {
         if case .ended = connection.status.value.phase { return end(because: error.message) }
+        if isUnwanted() { return }
         // A broker that lets no channel be opened is asked again, but not at full speed.
         if connection.isOpen { try? await Task.sleep(for: .milliseconds(500)) }
       }
+    }
+  }
+
+  /// True when everything that waited has been given up: whoever publishes next opens the channel.
+  private func isUnwanted() -> Bool {
+    state.withLock { state in
+      state.parked.removeAll { $0.isSettled }
+      if state.parked.isEmpty { state.phase = .closed }
+      return state.parked.isEmpty
     }
   }
 
@@ -163,16 +172,22 @@ package final class PublishingChannel: Sendable {
 
   // MARK: What the engine says
 
-  /// One channel from its opening to its end.
+  /// One channel from its opening to its end. Weak, because its owner keeps it.
   fileprivate final class ChannelLife: ChannelListener {
-    private let owner: PublishingChannel
+    private weak let owner: PublishingChannel?
     init(of owner: PublishingChannel) { self.owner = owner }
     func received(_ messages: [IncomingMessage]) {}
     func consumerCancelled(tag: String) {}
-    func unsettled(_ operations: [PublishOperation]) { owner.takeBack(operations) }
-    func refused(_ operations: [PublishOperation], _ error: RabbitMQError) { owner.refused(operations, error) }
-    func madeProgress() { owner.state.withLock { $0.lastConfirm = .now } }
-    func channelClosed(_ error: RabbitMQError) { owner.closed(self) }
+    func unsettled(_ operations: [PublishOperation]) {
+      guard let owner else { return operations.forEach { $0.abandon(because: "the connection has ended") } }
+      owner.takeBack(operations)
+    }
+    func refused(_ operations: [PublishOperation], _ error: RabbitMQError) {
+      guard let owner else { return operations.forEach { $0.settle(.refused(error.message)) } }
+      owner.refused(operations, error)
+    }
+    func madeProgress() { owner?.state.withLock { $0.lastConfirm = .now } }
+    func channelClosed(_ error: RabbitMQError) { owner?.closed(self) }
   }
 
   private func takeBack(_ operations: [PublishOperation]) {

@@ -5,7 +5,7 @@ import Warren
 import WarrenRabbitMQ
 
 /// Users who may not do everything. They are made with the broker's own tool, so these need to know where it is.
-@Suite(.enabled(if: ProcessInfo.processInfo.environment["WARREN_TEST_BROKERCTL"] != nil))
+@Suite(.enabled(if: TestBroker.canBreak))
 struct PermissionTests {
   @Test func aPublishThatIsForbiddenEndsAloneAndSaysWhy() async throws {
     try await withTestBroker { rabbit, litter in
