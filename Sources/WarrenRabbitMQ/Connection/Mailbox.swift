@@ -8,6 +8,7 @@ final class Mailbox: Sendable {
     var commands: [EngineCommand] = []
     var isAsleep = false
     var isClosed = false
+    var wantsEnd = false
   }
   private let state = Lock(State())
   private let descriptors: (read: Int32, write: Int32)
@@ -32,6 +33,7 @@ final class Mailbox: Sendable {
     let (taken, wake) = state.withLock { state -> (Bool, Bool) in
       guard !state.isClosed else { return (false, false) }
       state.commands.append(command)
+      if case .close = command { state.wantsEnd = true }
       defer { state.isAsleep = false }
       return (true, state.isAsleep)
     }
@@ -51,6 +53,20 @@ final class Mailbox: Sendable {
       return state.isAsleep
     }
   }
+
+  /// The same while there is no connection yet: what is waiting has to wait, only a goodbye is of interest.
+  func fallAsleepConnecting() -> Bool {
+    state.withLock { state in
+      state.isAsleep = !state.wantsEnd
+      return state.isAsleep
+    }
+  }
+
+  /// True when the connection is to be closed, before it has been opened even.
+  var wantsEnd: Bool { state.withLock { $0.wantsEnd } }
+
+  /// Wakes the thread, for something that is not a command.
+  func wake() { warren_wakeup_signal(descriptors.write) }
 
   func wokeUp(drain: Bool) {
     if drain { warren_wakeup_drain(descriptors.read) }
