@@ -18,6 +18,17 @@ package enum TestBroker {
     get throws { try RabbitMQConfiguration(url: url) }
   }
 
+  /// The same broker without TLS, for clients that know no TLS and for what reads along: `WARREN_TEST_PLAIN_URL` where
+  /// the tests run over TLS.
+  package static var plainURL: String {
+    let plain = ProcessInfo.processInfo.environment["WARREN_TEST_PLAIN_URL"]
+    return plain.flatMap { $0.isEmpty ? nil : $0 } ?? url
+  }
+
+  package static var plainConfiguration: RabbitMQConfiguration {
+    get throws { try RabbitMQConfiguration(url: plainURL) }
+  }
+
   /// True when the tests may break the broker: they know its process and have its command line tool.
   package static var canBreak: Bool {
     let environment = ProcessInfo.processInfo.environment

@@ -30,7 +30,7 @@ struct ConnectWait {
     let wakeup = all.removeLast()
     mailbox.wokeUp(drain: ready > 0 && wakeup.revents != 0)
     descriptors = all
-    if mailbox.wantsEnd { throw Self.closed }
+    if mailbox.goodbye != nil { throw Self.closed }
     return true
   }
 

@@ -41,7 +41,7 @@ package final class RabbitMQEngine: ConnectionEngine {
         host: host, configuration: configuration, name: name, wait: ConnectWait(mailbox: mailbox, clock: clock))
       end(serve(session))
     } catch {
-      if mailbox.wantsEnd { return end(nil) }
+      if let goodbye = mailbox.goodbye { return end(goodbye.reason) }
       end(error)
     }
   }
