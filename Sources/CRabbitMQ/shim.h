@@ -189,6 +189,9 @@ static inline amqp_field_value_t warren_field_array(amqp_field_value_t *values, 
 
 // MARK: The operating system
 
+/// SOCK_STREAM, whose type differs between systems.
+static const int warren_stream = SOCK_STREAM;
+
 /// A TCP socket that never blocks, is not inherited by child processes, sends at once, and whose writes raise no signal.
 static inline int warren_tcp_socket(int family) {
   int fd = socket(family, SOCK_STREAM, IPPROTO_TCP);

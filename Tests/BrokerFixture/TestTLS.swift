@@ -12,7 +12,7 @@ import WarrenSupport
 
 /// Certificates of all kinds, and the test broker over TLS.
 package enum TestTLS {
-  /// What `scripts/certificates` has made for this run.
+  /// What `scripts/certificates` has made for this run. The first call takes as long as a process does.
   package static let certificates: URL = {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent(unique("warren-certificates"))
     let made = try? TestBroker.run(["scripts/certificates", folder.path])
@@ -47,12 +47,24 @@ package enum TestTLS {
 }
 
 /// `openssl s_server` on a free port: a server that speaks TLS and nothing else.
-package final class TLSServer {
-  private let process = Process()
+package final class TLSServer: Sendable {
+  private let processID: Int32
+  /// It ends with its input.
+  private let input: Int32
   package let port: Int
 
   /// Returns when it listens.
-  package init(certificate: String, _ arguments: [String] = []) throws {
+  package static func start(certificate: String, _ arguments: [String] = []) async throws -> TLSServer {
+    try await withCheckedThrowingContinuation { continuation in
+      // Starting a process takes its time: on a thread of its own, or the tests beside this one would stand.
+      Thread.detachNewThread {
+        continuation.resume(with: Result { try TLSServer(certificate: certificate, arguments) })
+      }
+    }
+  }
+
+  private init(certificate: String, _ arguments: [String]) throws {
+    let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments =
       ["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", TestTLS.file("\(certificate).pem")]
@@ -60,7 +72,8 @@ package final class TLSServer {
     let output = Pipe()
     process.standardOutput = output
     process.standardError = FileHandle.nullDevice
-    process.standardInput = Pipe()
+    let input = Pipe()
+    process.standardInput = input
     try process.run()
     // It says where it listens: "ACCEPT 127.0.0.1:40123".
     var said = ""
@@ -77,10 +90,15 @@ package final class TLSServer {
       throw TestBroker.Failed(text: "openssl s_server says \(said)")
     }
     self.port = port
+    processID = process.processIdentifier
+    self.input = dup(input.fileHandleForWriting.fileDescriptor)
     // Nobody reads on, and a full pipe must not hold it up.
     output.fileHandleForReading.readabilityHandler = { _ = $0.availableData }
   }
 
   /// The hard way: a process that a task starts inherits the blocked signals of its thread, SIGTERM among them.
-  deinit { kill(process.processIdentifier, SIGKILL) }
+  deinit {
+    kill(processID, SIGKILL)
+    close(input)
+  }
 }

@@ -6,7 +6,7 @@ import Warren
 @testable import WarrenRabbitMQ
 
 /// Files with certificates and keys that cannot be used are named, with the field and the reason, before anything is sent.
-@Suite(.timeLimit(.minutes(1))) struct FileTests {
+@Suite(.serialized, .timeLimit(.minutes(1))) struct FileTests {
   typealias TLS = RabbitMQConfiguration.TLS
 
   struct Wrong: Sendable, CustomTestStringConvertible {
@@ -91,7 +91,7 @@ import Warren
     defer { try? FileManager.default.removeItem(at: folder) }
     let file = folder.appendingPathComponent("ca.pem").path
     try FileManager.default.copyItem(atPath: TestTLS.file("other-ca.pem"), toPath: file)
-    let server = try TLSServer(certificate: "server")
+    let server = try await TLSServer.start(certificate: "server")
     var configuration = RabbitMQConfiguration(tlsOn: server.port) { $0.caFile = file }
     configuration.connectTimeout = .milliseconds(500)
     #expect(await failureOfOpening(configuration)?.code == .certificateUntrusted)

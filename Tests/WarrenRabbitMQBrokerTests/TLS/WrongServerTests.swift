@@ -7,7 +7,7 @@ import Warren
 
 /// Each way in which a server's TLS can be wrong has an error of its own, which says what to do. The servers are
 /// `openssl s_server`, which has no idea of AMQP: no more than TLS is needed for these.
-@Suite(.timeLimit(.minutes(2))) struct WrongServerTests {
+@Suite(.serialized, .timeLimit(.minutes(2))) struct WrongServerTests {
   struct Wrong: Sendable, CustomTestStringConvertible {
     var testDescription: String
     var certificate = "server"
@@ -77,7 +77,7 @@ import Warren
   ]
 
   @Test(arguments: servers) func hasItsOwnError(wrong: Wrong) async throws {
-    let server = try TLSServer(certificate: wrong.certificate, wrong.arguments)
+    let server = try await TLSServer.start(certificate: wrong.certificate, wrong.arguments)
     let configuration = RabbitMQConfiguration(tlsOn: server.port, host: wrong.host, wrong.change)
     let error = try #require(await failureOfOpening(configuration))
     #expect(error.code == wrong.code, "\(error)")
@@ -110,7 +110,7 @@ import Warren
       change: { $0.show("client") }, code: .connectFailed, says: []),
   ])
   func isNoErrorWhereNothingIsWrong(right: Wrong) async throws {
-    let server = try TLSServer(certificate: right.certificate, right.arguments)
+    let server = try await TLSServer.start(certificate: right.certificate, right.arguments)
     var configuration = RabbitMQConfiguration(tlsOn: server.port, host: right.host, right.change)
     configuration.connectTimeout = .milliseconds(500)
     let error = try #require(await failureOfOpening(configuration))

@@ -1,3 +1,4 @@
+import CRabbitMQ
 import Testing
 
 @testable import WarrenRabbitMQ
@@ -18,7 +19,7 @@ final class LoopbackListener {
 
   init(isSilent: Bool = false, host: String = "127.0.0.1", port: Int = 0) throws {
     let address = try #require(SocketAddress.literal(.init(host, port: max(1, port))))
-    let listener = socket(address.family, streamType, 0)
+    let listener = socket(address.family, warren_stream, 0)
     descriptors = [listener]
     var reuse: Int32 = 1
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<Int32>.size))
@@ -33,7 +34,7 @@ final class LoopbackListener {
   /// Connects until nobody answers any more.
   private func fill() {
     for _ in 0..<16 {
-      let client = socket(AF_INET, streamType, 0)
+      let client = socket(AF_INET, warren_stream, 0)
       descriptors.append(client)
       _ = fcntl(client, F_SETFL, O_NONBLOCK)
       guard let address = SocketAddress.literal(.init("127.0.0.1", port: port)) else { return }
@@ -53,12 +54,6 @@ final class LoopbackListener {
     return status == 0 ? Int(UInt16(bigEndian: address.sin6_port)) : 0
   }
 }
-
-#if canImport(Glibc)
-  private let streamType = Int32(SOCK_STREAM.rawValue)
-#else
-  private let streamType = SOCK_STREAM
-#endif
 
 extension SocketAddress {
   /// Binds to this address, on a free port when `port` is 0.

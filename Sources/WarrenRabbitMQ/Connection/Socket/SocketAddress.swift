@@ -1,3 +1,5 @@
+import CRabbitMQ
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
@@ -27,11 +29,7 @@ struct SocketAddress: Sendable {
     _ host: RabbitMQConfiguration.Host, flags: Int32
   ) -> Result<[SocketAddress], NameProblem> {
     var hints = addrinfo()
-    #if canImport(Glibc)
-      hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    #else
-      hints.ai_socktype = SOCK_STREAM
-    #endif
+    hints.ai_socktype = warren_stream
     hints.ai_flags = flags | AI_NUMERICSERV
     var found: UnsafeMutablePointer<addrinfo>?
     let status = getaddrinfo(host.name, String(host.port), &hints, &found)
