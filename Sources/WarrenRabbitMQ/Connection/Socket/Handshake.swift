@@ -33,7 +33,7 @@ extension Transport {
       case .ended(let end):
         throw RabbitMQError(
           .connectFailed,
-          "\(place) accepted the connection but broke off the TLS handshake: \(end.text). Is this the port for amqps?",
+          "\(place) accepted the connection but broke off the TLS handshake: \(end.text)\(link.hint). Is this the port for amqps?",
           isRetryable: true)
       }
       var descriptors = [pollfd(fd: descriptor, events: link.awaitsInHandshake, revents: 0)]

@@ -104,26 +104,20 @@ final class TLSLink {
       awaits = Int16(POLLOUT)
       return .notNow
     case SSL_ERROR_ZERO_RETURN:
-      return .ended(closed)
+      return .ended(.closed)
     case SSL_ERROR_SYSCALL:
       isSound = false
-      return .ended(wire.pointee.is_at_end || systemError == 0 ? closed : .failed(errno: systemError))
+      return .ended(wire.pointee.is_at_end || systemError == 0 ? .closed : .failed(errno: systemError))
     default:
       isSound = false
       let reasons = TLSReason.takeAll()
-      if wire.pointee.is_at_end, reasons.allSatisfy({ $0.isUnexpectedEnd }) { return .ended(closed) }
+      if wire.pointee.is_at_end, reasons.allSatisfy({ $0.isUnexpectedEnd }) { return .ended(.closed) }
       return .ended(.tls(TLSFailure(reasons, wire: wire.pointee, settings: settings)))
     }
   }
 
-  /// A server that misses a certificate may hang up without saying so.
-  private var closed: WireEnd {
-    wire.pointee.certificate_was_requested && SSL_is_init_finished(ssl) == 0
-      ? .tls(.certificateMissing) : .closed
-  }
-
-  /// True when the server has asked for a certificate and there was none to show.
-  var isWithoutWantedCertificate: Bool { wire.pointee.certificate_was_requested }
+  /// What may be behind an end without a word: that the server has asked for a certificate and there was none to show.
+  var hint: String { wire.pointee.certificate_was_requested ? " (it has asked for a client certificate)" : "" }
 }
 
 /// OpenSSL's error of one thing that went wrong.

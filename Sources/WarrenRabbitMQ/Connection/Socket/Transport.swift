@@ -36,8 +36,8 @@ struct Transport: ~Copyable {
   /// Bytes that came so far, as they came: a TLS record takes a while to be whole.
   var received: UInt64 { tls?.received ?? plainReceived }
 
-  /// True when the broker has asked for a client certificate and there was none.
-  var isWithoutWantedCertificate: Bool { tls?.isWithoutWantedCertificate ?? false }
+  /// What may be behind an end without a word.
+  var hint: String { tls?.hint ?? "" }
 
   /// True when what came without TLS begins as an alert or a handshake of TLS does (RFC 8446 §5.1).
   var seemsToSpeakTLS: Bool { tls == nil && (21...22).contains(firstByte) }

@@ -113,17 +113,12 @@ extension Session {
       login)
   }
 
-  private mutating func failed(_ end: WireEnd, _ step: Step, _ login: Login) -> RabbitMQError {
-    switch end {
-    case .tls(let failure): return failure.error(at: login.place)
-    case .closed, .failed:
-      // From TLS 1.3 on the broker looks at our certificate when the handshake is over for us.
-      if case .start = step, transport.isWithoutWantedCertificate {
-        return TLSFailure.certificateMissing.error(at: login.place)
-      }
-    case .garbage: break
-    }
-    return Self.failed(transport.seemsToSpeakTLS ? "it speaks TLS: write amqps://, or set tls" : end.text, login)
+  private func failed(_ end: WireEnd, _ step: Step, _ login: Login) -> RabbitMQError {
+    // From TLS 1.3 on the broker looks at our certificate when the handshake is over for us.
+    if case .tls(let failure) = end { return failure.error(at: login.place) }
+    if transport.seemsToSpeakTLS { return Self.failed("it speaks TLS: write amqps://, or set tls", login) }
+    if case .start = step { return Self.failed(end.text + transport.hint, login) }
+    return Self.failed(end.text, login)
   }
 
   private static func failed(_ text: String, _ login: Login) -> RabbitMQError {
