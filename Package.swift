@@ -38,6 +38,8 @@ let package = Package(
     .systemLibrary(
       name: "CRabbitMQ", pkgConfig: "librabbitmq",
       providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]),
+    .systemLibrary(
+      name: "CWarrenTLS", pkgConfig: "openssl", providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
     .target(name: "WarrenSupport", swiftSettings: settings),
     .target(
       name: "Warren",
@@ -49,7 +51,7 @@ let package = Package(
     .target(
       name: "WarrenRabbitMQ",
       dependencies: [
-        "Warren", "WarrenSupport", "CRabbitMQ", lifecycle, logging,
+        "Warren", "WarrenSupport", "CRabbitMQ", "CWarrenTLS", lifecycle, logging,
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "Metrics", package: "swift-metrics"),

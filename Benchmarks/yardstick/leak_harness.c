@@ -19,6 +19,8 @@ typedef struct link {
   size_t frame_max;
   uint8_t *out;
   size_t used;
+  uint8_t in[65536];
+  size_t in_start, in_end;
   uint8_t *expected;    // the encoded properties of the message that is expected next
   size_t expected_count;
 } link_t;
@@ -52,11 +54,21 @@ static void put_method(link_t *l, uint16_t on, uint32_t id, void *method) {
 /// Waits for the next frame that is not a heartbeat.
 static warren_frame next_frame(link_t *l) {
   for (;;) {
-    warren_frame frame;
-    int status = warren_next_frame(l->state, &frame);
-    if (status == AMQP_STATUS_OK && frame.type == AMQP_FRAME_HEARTBEAT) continue;
-    if (status == AMQP_STATUS_OK) return frame;
-    if (status != AMQP_STATUS_TIMEOUT) fail(exit_unavailable, "reading: %s", amqp_error_string2(status));
+    while (l->in_start < l->in_end) {
+      warren_frame frame;
+      int taken = warren_decode_frame(l->state, l->in + l->in_start, l->in_end - l->in_start, &frame);
+      if (taken <= 0) fail(exit_unavailable, "reading: %s", amqp_error_string2(taken));
+      l->in_start += (size_t)taken;
+      if (frame.type != 0 && frame.type != AMQP_FRAME_HEARTBEAT) return frame;
+    }
+    ssize_t n = recv(l->fd, l->in, sizeof l->in, 0);
+    if (n > 0) {
+      l->in_start = 0;
+      l->in_end = (size_t)n;
+      continue;
+    }
+    if (n == 0) fail(exit_unavailable, "the broker hung up");
+    if (errno != EAGAIN && errno != EINTR) fail(exit_unavailable, "reading: %s", strerror(errno));
     struct pollfd waiting = {.fd = l->fd, .events = POLLIN};
     if (poll(&waiting, 1, 30000) == 0) fail(exit_too_slow, "the broker has not answered for 30 seconds");
   }

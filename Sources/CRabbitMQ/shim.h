@@ -4,6 +4,9 @@
 #define WARREN_CRABBITMQ_SHIM_H
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -29,6 +32,7 @@
 
 // MARK: Login (variadic in C)
 
+/// librabbitmq's own login, which blocks: for clients in tests that share no code with Warren.
 static inline amqp_rpc_reply_t warren_login_plain(
     amqp_connection_state_t state, const char *vhost, int channel_max, int frame_max, int heartbeat,
     const amqp_table_t *properties, const char *user, const char *password) {
@@ -49,13 +53,14 @@ typedef struct warren_frame {
   size_t count;
 } warren_frame;
 
-/// Takes the next frame that has arrived, without ever waiting.
-/// Returns AMQP_STATUS_OK, AMQP_STATUS_TIMEOUT when there is none, or librabbitmq's error.
-static inline int warren_next_frame(amqp_connection_state_t state, warren_frame *out) {
+/// Decodes what has arrived, up to the end of one frame. Returns how many bytes that took, or librabbitmq's error (less
+/// than 0). `out->type` is 0 while the frame is not whole.
+static inline int warren_decode_frame(amqp_connection_state_t state, const uint8_t *bytes, size_t count,
+                                      warren_frame *out) {
   amqp_frame_t frame;
-  struct timeval zero = {0, 0};
-  int status = amqp_simple_wait_frame_noblock(state, &frame, &zero);
-  if (status != AMQP_STATUS_OK) return status;
+  amqp_bytes_t input = {count, (void *)bytes};
+  int taken = amqp_handle_input(state, input, &frame);
+  if (taken < 0) return taken;
   memset(out, 0, sizeof *out);
   out->type = frame.frame_type;
   out->channel = frame.channel;
@@ -76,7 +81,7 @@ static inline int warren_next_frame(amqp_connection_state_t state, warren_frame 
     default:
       break;
   }
-  return AMQP_STATUS_OK;
+  return taken;
 }
 
 // MARK: Writing
@@ -183,6 +188,26 @@ static inline amqp_field_value_t warren_field_array(amqp_field_value_t *values, 
 }
 
 // MARK: The operating system
+
+/// SOCK_STREAM, whose type differs between systems.
+static const int warren_stream = SOCK_STREAM;
+
+/// A TCP socket that never blocks, is not inherited by child processes, sends at once, and whose writes raise no signal.
+static inline int warren_tcp_socket(int family) {
+  int fd = socket(family, SOCK_STREAM, IPPROTO_TCP);
+  if (fd < 0) return -1;
+  int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+#if defined(SO_NOSIGPIPE)
+  setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
+  if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
 
 /// Linux' eventfd on one descriptor; elsewhere a pipe. `fds[0]` is polled, `fds[1]` is written to.
 static inline int warren_wakeup_open(int fds[2]) {

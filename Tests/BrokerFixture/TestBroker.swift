@@ -24,6 +24,17 @@ package enum TestBroker {
   /// True when the tests may break the broker.
   package static var canBreak: Bool { program != nil }
 
+  /// The same broker without TLS, for clients that know no TLS and for what reads along: `WARREN_TEST_PLAIN_URL` where
+  /// the tests run over TLS.
+  package static var plainURL: String {
+    let plain = ProcessInfo.processInfo.environment["WARREN_TEST_PLAIN_URL"]
+    return plain.flatMap { $0.isEmpty ? nil : $0 } ?? url
+  }
+
+  package static var plainConfiguration: RabbitMQConfiguration {
+    get throws { try RabbitMQConfiguration(url: plainURL) }
+  }
+
   /// `rabbitmqctl` on this broker.
   @discardableResult
   package static func ctl(_ arguments: String...) throws -> String {

@@ -1,8 +1,9 @@
 # The broker as a plain process: the machine's own rabbitmq-server with a node, ports and data of its own.
-# Everything listens on loopback: AMQP, the Erlang distribution, epmd and what rabbitmqctl opens.
+# Everything listens on loopback: AMQP, AMQP over TLS where there is openssl, the Erlang distribution, epmd and what
+# rabbitmqctl opens.
 #
-# Files in $broker_dir: ports ("amqp dist epmd", kept so that a restarted node has the same URL), token, node.pid,
-# epmd.pid, etc/, home/, data/, log/.
+# Files in $broker_dir: ports ("amqp dist epmd tls", kept so that a restarted node has the same URL), token, node.pid,
+# epmd.pid, certificates/, etc/, home/, data/, log/.
 
 # RabbitMQ's own programs. Debian's /usr/sbin/rabbitmq* would switch to the user rabbitmq and its node.
 machine_programs() {
@@ -17,7 +18,7 @@ machine_programs() {
 }
 
 machine_available() { machine_programs >/dev/null; }
-machine_ports() { { read -r amqp_port dist_port epmd_port <"$broker_dir/ports"; } 2>/dev/null; }
+machine_ports() { { read -r amqp_port dist_port epmd_port tls_port <"$broker_dir/ports"; } 2>/dev/null; }
 
 # Erlang ignores arguments that it does not know: the token marks the node as the one that this folder started.
 machine_node_words() { echo "-warren $(cat "$broker_dir/token" 2>/dev/null)"; }
@@ -26,6 +27,12 @@ machine_epmd_words() { echo "-port $epmd_port"; }
 machine_runs() { [[ -s $broker_dir/token ]] && runs "$broker_dir/node.pid" "$(machine_node_words)"; }
 machine_pid() { machine_runs && cat "$broker_dir/node.pid"; }
 machine_url() { machine_ports && echo "amqp://guest:guest@127.0.0.1:$amqp_port"; }
+
+# Only where the node listens for TLS. Passwords work there as well as the client certificate (SASL EXTERNAL).
+machine_tls_url() {
+  [[ -e $broker_dir/certificates/complete ]] && machine_ports && [[ -n $tls_port ]] || return 1
+  echo "amqps://guest:guest@localhost:$tls_port?cacertfile=$broker_dir/certificates/ca.pem"
+}
 
 # machine_environment exec|detached COMMAND...: a clean environment, since settings of another node in the user's shell
 # must not reach this one. RUNNING_UNDER_SYSTEMD lets the server's shell become the node instead of waiting for it.
@@ -58,12 +65,30 @@ machine_write_files() {
   fi
   random_word >"$broker_dir/token"
   : >"$broker_dir/etc/environment"
-  echo '[].' >"$broker_dir/etc/enabled_plugins"
+  echo '[rabbitmq_auth_mechanism_ssl].' >"$broker_dir/etc/enabled_plugins"
   cat >"$broker_dir/etc/rabbitmq.conf" <<CONF
 listeners.tcp.1 = 127.0.0.1:$amqp_port
 vm_memory_high_watermark.absolute = 2GB
 disk_free_limit.absolute = 50MB
 raft.wal_max_size_bytes = 67108864
+CONF
+  if [[ -n $tls_port ]] && have openssl; then machine_write_tls; fi
+}
+
+machine_write_tls() {
+  local certificates=$broker_dir/certificates
+  make_certificates "$certificates"
+  cat >>"$broker_dir/etc/rabbitmq.conf" <<CONF
+listeners.ssl.1 = 127.0.0.1:$tls_port
+ssl_options.cacertfile = $certificates/ca.pem
+ssl_options.certfile = $certificates/server.pem
+ssl_options.keyfile = $certificates/server.key
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
+ssl_cert_login_from = common_name
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = AMQPLAIN
+auth_mechanisms.3 = EXTERNAL
 CONF
 }
 
@@ -91,13 +116,13 @@ machine_settled() { ! machine_runs || amqp_answers "$amqp_port"; }
 
 machine_choose_ports() {
   machine_stop
-  echo "$(free_port) $(free_port) $(free_port)" >"$broker_dir/ports"
+  echo "$(free_port) $(free_port) $(free_port) $(free_port)" >"$broker_dir/ports"
   machine_ports
 }
 
 machine_ports_usable() {
   machine_ports && ! port_answers "$amqp_port" && ! port_answers "$dist_port" &&
-    { machine_epmd_answers || ! port_answers "$epmd_port"; }
+    ! port_answers "${tls_port:-0}" && { machine_epmd_answers || ! port_answers "$epmd_port"; }
 }
 
 machine_start() {
@@ -132,4 +157,4 @@ machine_stop() {
 }
 
 # Only what was made here: the caller may have named a folder that holds something else.
-machine_erase() { rm -rf "${broker_dir:?}"/{data,log,etc,home,ports,token}; }
+machine_erase() { rm -rf "${broker_dir:?}"/{certificates,data,log,etc,home,ports,token}; }

@@ -2,6 +2,7 @@
 
 source "$root/scripts/lib/process.sh"
 source "$root/scripts/lib/ports.sh"
+source "$root/scripts/lib/certificates.sh"
 source "$root/scripts/lib/broker-machine.sh"
 source "$root/scripts/lib/broker-compose.sh"
 

@@ -1,7 +1,7 @@
 # What the scripts need from the system, found by what works and not by package names. Needs broker.sh.
 
 # The Debian packages that are missing for: build; broker (any); node (a broker that tests may freeze and kill);
-# clients (AMQP programs in C, for the tests).
+# clients (AMQP programs in C and openssl, for the tests).
 missing_packages() {
   local purpose
   for purpose in "$@"; do
@@ -9,11 +9,15 @@ missing_packages() {
     build)
       have pkg-config || echo pkg-config
       pkg_config_finds librabbitmq || echo librabbitmq-dev
+      pkg_config_finds openssl || echo libssl-dev
       pkg_config_finds sqlite3 || echo libsqlite3-dev
       ;;
     broker) machine_available || compose_available || echo rabbitmq-server ;;
     node) machine_available || (! have apt-get && compose_available) || echo rabbitmq-server ;;
-    clients) have amqp-publish || echo amqp-tools ;;
+    clients)
+      have amqp-publish || echo amqp-tools
+      have openssl || echo openssl
+      ;;
     esac
   done
 }
@@ -27,7 +31,7 @@ install_packages() {
   [[ -n $packages ]] || return 0
   have apt-get || die "please install what these Debian packages hold: $packages
 (macOS: brew install pkg-config rabbitmq-c rabbitmq sqlite
- Fedora: dnf install pkgconf librabbitmq-devel librabbitmq-tools rabbitmq-server sqlite-devel)"
+ Fedora: dnf install pkgconf librabbitmq-devel librabbitmq-tools rabbitmq-server openssl openssl-devel sqlite-devel)"
   say "installing: $packages"
   # shellcheck disable=SC2086  # a list of names
   without_services apt_install $packages

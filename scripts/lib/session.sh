@@ -5,7 +5,8 @@ session_dir="" session_stops=false session_children=""
 trap end_session EXIT
 
 # temporary_broker NAME: a fresh broker that nobody else uses, or the user's (RABBITMQ_URL). Tests may freeze and kill
-# ours: WARREN_TEST_BROKER is a program like scripts/broker for it.
+# ours: WARREN_TEST_BROKER is a program like scripts/broker for it. Its URL for TLS is WARREN_TEST_TLS_URL, with certificates
+# of all kinds beside the CA's.
 temporary_broker() {
   [[ -z ${RABBITMQ_URL:-} ]] || return 0
   remove_abandoned_brokers
@@ -15,6 +16,11 @@ temporary_broker() {
   unset WARREN_TEST_BROKER
   if BROKER_DIR=$session_dir "$root/scripts/broker" pid >/dev/null 2>&1; then
     export WARREN_TEST_BROKER=$session_dir/broker
+  fi
+  if WARREN_TEST_TLS_URL=$(BROKER_DIR=$session_dir "$root/scripts/broker" tls-url 2>/dev/null); then
+    export WARREN_TEST_TLS_URL
+  else
+    unset WARREN_TEST_TLS_URL
   fi
 }
 

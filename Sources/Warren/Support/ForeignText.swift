@@ -1,7 +1,7 @@
 extension String {
   /// Text of strangers as it may stand in an error: one line, at most `limit` bytes and a mark, and nothing that a
   /// terminal or a log would act on.
-  func shown(_ limit: Int) -> String {
+  package func shown(_ limit: Int) -> String {
     var shown = ""
     for scalar in unicodeScalars {
       let piece = scalar.isHarmless ? String(scalar) : "\\u{\(String(scalar.value, radix: 16))}"

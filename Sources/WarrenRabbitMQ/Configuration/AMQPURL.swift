@@ -1,12 +1,15 @@
 extension RabbitMQConfiguration {
   /// Reads a broker URL by RabbitMQ's URI specification.
   ///
-  /// `amqp://user:password@host:port/vhost?heartbeat=10`, everything but `amqp://` optional. Names may be percent-encoded,
+  /// `amqp://user:password@host:port/vhost?heartbeat=10`, everything but `amqp://` optional; `amqps://` is the same with
+  /// TLS, on port 5671 unless another one is given. Names may be percent-encoded,
   /// IPv6 addresses stand in brackets, and several hosts are separated by commas. Without a path the virtual host is `/`;
   /// a path of `/` alone means the virtual host whose name is empty, and `%2f` means `/`. An `@` in a virtual host or a
   /// parameter is written as `%40`.
   /// The parameters `heartbeat` (seconds), `connection_timeout` (milliseconds), `channel_max`, `frame_max` and
-  /// `connection_name` set the fields of the same names.
+  /// `connection_name` set the fields of the same names, and `auth_mechanism` (`plain`, `external`) sets ``authentication``.
+  /// With `amqps://` there are also `cacertfile`, `certfile` and `keyfile` (files in PEM form), `server_name_indication`
+  /// (``TLS/serverName``) and `verify` (`verify_peer`; `verify_none` is ``TLS/Verification/unsafelyNone``).
   /// - Throws: ``RabbitMQError`` with code ``RabbitMQError/Code/invalidURL``, naming the part that is wrong, without the
   ///   password.
   public init(url: String) throws(RabbitMQError) {
@@ -16,9 +19,9 @@ extension RabbitMQConfiguration {
     }
     switch url[..<colon.lowerBound].lowercased() {
     case "amqp": break
-    case "amqps": throw .invalidURL("scheme", "is amqps, but this version does not speak TLS: write amqp://")
+    case "amqps": tls = TLS()
     // What stands there may be a password whose user forgot the scheme.
-    default: throw .invalidURL("scheme", "is unknown: write amqp://")
+    default: throw .invalidURL("scheme", "is unknown: write amqp:// or amqps://")
     }
     var rest = url[colon.upperBound...]
     if rest.contains("#") { throw .invalidURL("fragment", "is not allowed: write # as %23") }
@@ -29,7 +32,7 @@ extension RabbitMQConfiguration {
       if query.contains("@") {
         throw .invalidURL("query", "contains an '@': write it as %40, and a '?' before it as %3f")
       }
-      try readParameters(query)
+      for (name, value) in try URLParameters(query).values { try set(name, value) }
       rest = rest[..<mark]
     }
     if let slash = rest.firstIndex(of: "/") {
@@ -45,9 +48,9 @@ extension RabbitMQConfiguration {
       try readUser(rest[..<at])
       rest = rest[rest.index(after: at)...]
     }
-    if !rest.isEmpty {
-      hosts = []
-      for part in rest.split(separator: ",", omittingEmptySubsequences: false) { hosts.append(try Self.host(part)) }
+    hosts = []
+    for part in rest.split(separator: ",", omittingEmptySubsequences: false) {
+      hosts.append(try Self.host(part, isAlone: rest.isEmpty, port: tls == nil ? 5672 : 5671))
     }
     do {
       try validate()
@@ -64,7 +67,7 @@ extension RabbitMQConfiguration {
     if parts.count == 2 { password = try percentDecoded(parts[1], part: "password") }
   }
 
-  private static func host(_ text: Substring) throws(RabbitMQError) -> Host {
+  private static func host(_ text: Substring, isAlone: Bool, port defaultPort: Int) throws(RabbitMQError) -> Host {
     var name = text
     var port: Substring?
     if text.hasPrefix("[") {
@@ -87,8 +90,8 @@ extension RabbitMQConfiguration {
         throw .invalidURL("host", "has more than one ':': IPv6 addresses are written like [::1]")
       }
     }
-    if name.isEmpty, port == nil { throw .invalidURL("host", "is empty: write amqp://host") }
-    var host = Host("localhost")
+    if name.isEmpty, port == nil, !isAlone { throw .invalidURL("host", "is empty: write amqp://host") }
+    var host = Host("localhost", port: defaultPort)
     if !name.isEmpty { host.name = text.hasPrefix("[") ? String(name) : try percentDecoded(name, part: "host") }
     // An empty port is the default one (RFC 3986 §3.2.3).
     if let port, !port.isEmpty {
@@ -100,40 +103,10 @@ extension RabbitMQConfiguration {
     }
     return host
   }
-
-  private static let parameters = ["heartbeat", "connection_timeout", "channel_max", "frame_max", "connection_name"]
-
-  private mutating func readParameters(_ text: Substring) throws(RabbitMQError) {
-    var seen: Set<String> = []
-    for (index, pair) in text.split(separator: "&").enumerated() {
-      let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      let name = try percentDecoded(parts[0], part: "parameter number \(index + 1)")
-      // By number: a name that nobody knows may be a piece of a password.
-      guard Self.parameters.contains(name) else {
-        throw .invalidURL(
-          "parameter number \(index + 1)", "is unknown: known are \(Self.parameters.joined(separator: ", "))")
-      }
-      let value = parts.count == 2 ? try percentDecoded(parts[1], part: "parameter \(name)") : ""
-      if !seen.insert(name).inserted { throw .invalidURL("parameter \(name)", "is given twice") }
-      func number(_ range: ClosedRange<Int>) throws(RabbitMQError) -> Int {
-        guard let number = Int(value), range.contains(number) else {
-          throw .invalidURL("parameter \(name)", "is not a number from \(range.lowerBound) to \(range.upperBound)")
-        }
-        return number
-      }
-      switch name {
-      case "heartbeat": heartbeat = .seconds(try number(1...600))
-      case "connection_timeout": connectTimeout = .milliseconds(try number(1...86_400_000))
-      case "channel_max": channelMax = try number(1...65_535)
-      case "frame_max": frameMax = try number(8192...1_048_576)
-      default: connectionName = value
-      }
-    }
-  }
 }
 
 extension RabbitMQError {
-  fileprivate static func invalidURL(_ part: String, _ problem: String) -> RabbitMQError {
+  static func invalidURL(_ part: String, _ problem: String) -> RabbitMQError {
     RabbitMQError(.invalidURL, "the broker URL: the \(part) \(problem)")
   }
 }
@@ -142,7 +115,7 @@ private func isHexDigit(_ byte: UInt8) -> Bool {
   (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte | 0x20)
 }
 
-private func percentDecoded(_ text: Substring, part: String) throws(RabbitMQError) -> String {
+func percentDecoded(_ text: Substring, part: String) throws(RabbitMQError) -> String {
   var bytes: [UInt8] = []
   var rest = Array(text.utf8)[...]
   while let byte = rest.popFirst() {

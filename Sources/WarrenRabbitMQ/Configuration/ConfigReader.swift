@@ -10,10 +10,16 @@ extension RabbitMQConfiguration {
   /// | `heartbeatSeconds` | whole seconds |
   /// | `connectTimeoutMilliseconds`, `requestTimeoutMilliseconds`, `writeStallLimitMilliseconds` | milliseconds |
   /// | `channelMax`, `frameMax` | numbers |
+  /// | `authentication` | `password` or `clientCertificate` |
+  /// | `tls.caFile`, `tls.certificateFile`, `tls.keyFile`, `tls.keyPassword`, `tls.serverName` | text |
+  /// | `tls.minimumVersion` | `1.2` or `1.3` |
+  /// | `tls.verification` | `full` or `unsafelyNone` |
   /// | `topology` | `declare`, `verify` or `assume` |
   /// | `startup` | `retry` or `failFast` |
   /// | `publishing.window`, `publishing.windowBytes`, `publishing.maximumBodySize` | numbers |
   /// | `publishing.timeoutMilliseconds` | milliseconds |
+  ///
+  /// The keys of `tls` need a `url` with `amqps://`.
   ///
   /// ```swift
   /// let rabbit = try RabbitMQ(RabbitMQConfiguration(config: config.scoped(to: "rabbitmq")))
@@ -37,6 +43,12 @@ extension RabbitMQConfiguration {
       }
       return nil
     }
+    func choice<T: RawRepresentable<String> & CaseIterable>(_ key: ConfigKey) throws(RabbitMQError) -> T? {
+      guard let value = try text(key) else { return nil }
+      if let choice = T(rawValue: value) { return choice }
+      let allowed = T.allCases.map(\.rawValue).joined(separator: ", ")
+      throw RabbitMQError(.invalidConfiguration, "\(key) is \"\(value)\": allowed is one of \(allowed)")
+    }
     if let url = try text("url", isSecret: true) { try self.init(url: url) } else { self.init() }
     if let value = try text("user") { user = value }
     if let value = try text("password", isSecret: true) { password = value }
@@ -48,11 +60,25 @@ extension RabbitMQConfiguration {
     if let value = try number("writeStallLimitMilliseconds") { writeStallLimit = .milliseconds(value) }
     if let value = try number("channelMax") { channelMax = value }
     if let value = try number("frameMax") { frameMax = value }
-    func choice<C: CaseIterable & RawRepresentable<String>>(_ key: ConfigKey) throws(RabbitMQError) -> C? {
-      guard let value = try text(key) else { return nil }
-      if let choice = C(rawValue: value) { return choice }
-      let allowed = C.allCases.map(\.rawValue).joined(separator: ", ")
-      throw RabbitMQError(.invalidConfiguration, "\(key) is \"\(value)\": allowed is one of \(allowed)")
+    if let value: Authentication = try choice("authentication") { authentication = value }
+    func needingTLS<T>(_ key: ConfigKey, _ value: T?) throws(RabbitMQError) -> T? {
+      if value != nil, tls == nil {
+        throw RabbitMQError(.invalidConfiguration, "\(key) is set, but url does not say amqps://: allowed is both")
+      }
+      return value
+    }
+    if let value = try needingTLS("tls.caFile", text("tls.caFile")) { tls?.caFile = value }
+    if let value = try needingTLS("tls.certificateFile", text("tls.certificateFile")) { tls?.certificateFile = value }
+    if let value = try needingTLS("tls.keyFile", text("tls.keyFile")) { tls?.keyFile = value }
+    if let value = try needingTLS("tls.keyPassword", text("tls.keyPassword", isSecret: true)) {
+      tls?.keyPassword = value
+    }
+    if let value = try needingTLS("tls.serverName", text("tls.serverName")) { tls?.serverName = value }
+    if let value: TLS.Version = try needingTLS("tls.minimumVersion", choice("tls.minimumVersion")) {
+      tls?.minimumVersion = value
+    }
+    if let value: TLS.Verification = try needingTLS("tls.verification", choice("tls.verification")) {
+      tls?.verification = value
     }
     if let value: TopologyMode = try choice("topology") { topology = value }
     if let value: Startup = try choice("startup") { startup = value }

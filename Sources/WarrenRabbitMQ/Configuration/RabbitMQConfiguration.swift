@@ -1,3 +1,5 @@
+import Warren
+
 /// How to reach a broker, and the limits that Warren keeps towards it.
 ///
 /// ```swift
@@ -14,7 +16,7 @@ public struct RabbitMQConfiguration: Sendable {
     /// The AMQP port, 1 to 65,535.
     public var port: Int
 
-    /// Makes an address; 5672 is AMQP's port.
+    /// Makes an address; 5672 is AMQP's port, 5671 the one with TLS.
     public init(_ name: String, port: Int = 5672) {
       self.name = name
       self.port = port
@@ -50,13 +52,18 @@ public struct RabbitMQConfiguration: Sendable {
   public var user: String
   /// The password. Never printed.
   public var password: String
+  /// Whether user and password say who we are, or the client certificate. ``Authentication/password``.
+  public var authentication: Authentication
+  /// How the connection is encrypted; nil is not at all.
+  public var tls: TLS?
   /// The virtual host. `/` is the one that every broker has.
   public var virtualHost: String
   /// What the connections are called in the broker's lists; up to 200 bytes. Nil gives `warren`.
   public var connectionName: String?
   /// How often each side proves that it lives, 1 s to 10 min. A dead connection is noticed within two of them. 10 s.
   public var heartbeat: Duration
-  /// How long connecting to one address and logging in there may each take, 1 ms to 1 day. 10 s.
+  /// How long finding a host's addresses, connecting to one of them, and TLS with the login there may each take, 1 ms to
+  /// 1 day. 10 s.
   public var connectTimeout: Duration
   /// How long the broker may take to answer a request, 1 ms to 1 day. 20 s.
   public var requestTimeout: Duration
@@ -83,6 +90,8 @@ public struct RabbitMQConfiguration: Sendable {
     self.user = user
     self.password = password
     self.virtualHost = virtualHost
+    authentication = .password
+    tls = nil
     connectionName = nil
     heartbeat = .seconds(10)
     connectTimeout = .seconds(10)
@@ -99,7 +108,8 @@ public struct RabbitMQConfiguration: Sendable {
   public var redactedURL: String {
     let places = hosts.map { "\($0.name.contains(":") ? "[\($0.name)]" : percentEncoded($0.name)):\($0.port)" }
     let path = virtualHost == "/" ? "" : "/" + percentEncoded(virtualHost)
-    return "amqp://\(percentEncoded(user))@\(places.joined(separator: ","))\(path)"
+    let scheme = tls == nil ? "amqp" : "amqps"
+    return "\(scheme)://\(percentEncoded(user))@\(places.joined(separator: ","))\(path)\(safetyParameters)"
   }
 
   /// - Throws: ``RabbitMQError`` with code ``RabbitMQError/Code/invalidConfiguration``, naming the field and what is allowed.
@@ -127,6 +137,10 @@ public struct RabbitMQConfiguration: Sendable {
       "1 to 255 bytes, none of them 0")
     let isShort = password.utf8.count <= 4000 && !password.utf8.contains(0)
     try check("password", "\(password.utf8.count) bytes", isShort, "up to 4000 bytes, none of them 0")
+    if let (field, value, allowed) = tls?.problem { try check(field, value, false, allowed) }
+    try check(
+      "authentication", authentication.rawValue, authentication == .password || tls?.certificateFile != nil,
+      "password, or clientCertificate with tls.certificateFile")
     let isVirtualHost = virtualHost.utf8.count <= 255 && !virtualHost.utf8.contains(0)
     try check("virtualHost", "\(virtualHost.utf8.count) bytes", isVirtualHost, "up to 255 bytes, none of them 0")
     let nameLength = connectionName?.utf8.count ?? 1

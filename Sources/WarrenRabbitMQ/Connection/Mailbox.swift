@@ -8,7 +8,11 @@ final class Mailbox: Sendable {
     var commands: [EngineCommand] = []
     var isAsleep = false
     var isClosed = false
+    var goodbye: Goodbye?
   }
+  /// That the connection is to be closed, and why.
+  struct Goodbye: Sendable { var reason: RabbitMQError? }
+
   private let state = Lock(State())
   private let descriptors: (read: Int32, write: Int32)
 
@@ -32,6 +36,7 @@ final class Mailbox: Sendable {
     let (taken, wake) = state.withLock { state -> (Bool, Bool) in
       guard !state.isClosed else { return (false, false) }
       state.commands.append(command)
+      if case .close(let reason) = command { state.goodbye = state.goodbye ?? Goodbye(reason: reason) }
       defer { state.isAsleep = false }
       return (true, state.isAsleep)
     }
@@ -51,6 +56,20 @@ final class Mailbox: Sendable {
       return state.isAsleep
     }
   }
+
+  /// The same while there is no connection yet: what is waiting has to wait, only a goodbye is of interest.
+  func fallAsleepConnecting() -> Bool {
+    state.withLock { state in
+      state.isAsleep = state.goodbye == nil
+      return state.isAsleep
+    }
+  }
+
+  /// Set when the connection is to be closed, before it has been opened even.
+  var goodbye: Goodbye? { state.withLock { $0.goodbye } }
+
+  /// Wakes the thread, for something that is not a command.
+  func wake() { warren_wakeup_signal(descriptors.write) }
 
   func wokeUp(drain: Bool) {
     if drain { warren_wakeup_drain(descriptors.read) }

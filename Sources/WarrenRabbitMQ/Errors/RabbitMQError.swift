@@ -13,8 +13,26 @@ public struct RabbitMQError: Error, Sendable, CustomStringConvertible {
     public static let invalidConfiguration = Code("invalidConfiguration")
     /// No connection could be made: nobody listens, the name does not resolve, or what answers is no broker.
     public static let connectFailed = Code("connectFailed")
-    /// The broker refuses user and password.
+    /// The broker refuses user and password, or the user of the client certificate.
     public static let loginRefused = Code("loginRefused")
+    /// The broker's certificate, or one of a CA above it, has expired.
+    public static let certificateExpired = Code("certificateExpired")
+    /// The broker's certificate, or one of a CA above it, is not valid yet.
+    public static let certificateNotYetValid = Code("certificateNotYetValid")
+    /// The broker's certificate is for other host names.
+    public static let certificateWrongHost = Code("certificateWrongHost")
+    /// The broker's certificate is self-signed, signed by an unknown CA, or otherwise not to be trusted.
+    public static let certificateUntrusted = Code("certificateUntrusted")
+    /// The broker wants a client certificate and got none, or does not trust the one that it got.
+    public static let clientCertificateRefused = Code("clientCertificateRefused")
+    /// A file with a certificate or a key is missing, cannot be read, or does not fit the other one.
+    public static let tlsFileUnusable = Code("tlsFileUnusable")
+    /// What answers does not speak TLS.
+    public static let tlsNotSpoken = Code("tlsNotSpoken")
+    /// The broker speaks only versions of TLS that are too old.
+    public static let tlsVersionRefused = Code("tlsVersionRefused")
+    /// TLS failed for another reason, which the message gives.
+    public static let tlsFailed = Code("tlsFailed")
     /// The virtual host does not exist, or the user has no rights there.
     public static let vhostRefused = Code("vhostRefused")
     /// An open connection broke, or the broker closed it.

@@ -10,7 +10,7 @@ struct AMQPToolsTests {
 
   /// Runs one of the tools against the test broker and returns what it printed.
   private func run(_ tool: String, _ arguments: String..., input: String? = nil) async throws -> String {
-    let command = [tool, "--url=\(TestBroker.url)"] + arguments
+    let command = [tool, "--url=\(TestBroker.plainURL)"] + arguments
     let result = try await onThread { try TestBroker.run(command, input: input.map { Data($0.utf8) }) }
     if result.status == 127 { throw Failed(description: "\(tool) is not installed: apt-get install amqp-tools") }
     guard result.status == 0 else { throw Failed(description: "\(tool) \(arguments): status \(result.status)") }

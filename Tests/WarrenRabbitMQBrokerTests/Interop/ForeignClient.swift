@@ -28,7 +28,7 @@ final class ForeignClient {
   private let state: amqp_connection_state_t
 
   init() throws {
-    let configuration = try TestBroker.configuration
+    let configuration = try TestBroker.plainConfiguration
     guard let state = amqp_new_connection() else { throw Failed(description: "no memory") }
     self.state = state
     guard let socket = amqp_tcp_socket_new(state),

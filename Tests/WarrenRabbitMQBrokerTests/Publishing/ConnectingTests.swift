@@ -10,7 +10,7 @@ struct ConnectingTests {
 
   /// The error of connecting with a changed configuration, and how long it took.
   private func failure(_ change: (inout RabbitMQConfiguration) -> Void) async throws -> RabbitMQError {
-    var configuration = try TestBroker.configuration
+    var configuration = try TestBroker.plainConfiguration
     configuration.connectTimeout = .seconds(5)
     configuration.startup = .failFast
     change(&configuration)
@@ -32,9 +32,9 @@ struct ConnectingTests {
     #expect(failure.code == .loginRefused)
     #expect(failure.replyCode == 403)
     #expect(!failure.isRetryable)
-    let user = try TestBroker.configuration.user
+    let user = try TestBroker.plainConfiguration.user
     #expect(failure.message.contains("refuses the user \"\(user)\""))
-    var configuration = try TestBroker.configuration
+    var configuration = try TestBroker.plainConfiguration
     configuration.password = password
     let rabbit = try RabbitMQ(configuration)
     var dumped = ""
@@ -100,9 +100,9 @@ struct ConnectingTests {
 
   @Test func theFirstHostThatAnswersIsTaken() async throws {
     try await LoopbackServer.withServer(saying: nil) { silent in
-      let broker = try TestBroker.configuration.hosts
+      let broker = try TestBroker.plainConfiguration.hosts
       let dead = try LoopbackServer.deadPort()
-      var configuration = try TestBroker.configuration
+      var configuration = try TestBroker.plainConfiguration
       configuration.hosts = [.init("127.0.0.1", port: dead), .init("127.0.0.1", port: silent)] + broker
       configuration.connectTimeout = .seconds(2)
       let rabbit = try RabbitMQ(configuration)

@@ -210,11 +210,15 @@ private struct FrameReader {
 func withTap<R: Sendable>(
   isolation: isolated (any Actor)? = #isolation, _ body: (Tap) async throws -> R
 ) async throws -> R {
-  let tap = try Tap(to: TestBroker.configuration.hosts[0])
+  let tap = try Tap(to: TestBroker.plainConfiguration.hosts[0])
   defer { tap.end() }
   return try await body(tap)
 }
 
 extension RabbitMQConfiguration {
-  mutating func go(through tap: Tap) { hosts = [Host("127.0.0.1", port: tap.port)] }
+  /// Without TLS, or there would be nothing to read.
+  mutating func go(through tap: Tap) {
+    hosts = [Host("127.0.0.1", port: tap.port)]
+    tls = nil
+  }
 }

@@ -122,7 +122,7 @@ import Warren
 
   @Test(arguments: [
     ("", "scheme"), ("localhost", "scheme"), ("guest:guest@localhost", "scheme"), ("http://host", "scheme"),
-    ("://host", "scheme"), ("amqps://host", "TLS"),
+    ("://host", "scheme"), ("amqps//host", "scheme"),
     ("amqp://host:0", "port"), ("amqp://host:65536", "port"), ("amqp://host:five", "port"), ("amqp://host:+5", "port"),
     ("amqp://host:-1", "port"), ("amqp://host:99999999999999999999", "port"), ("amqp://[::1]5672", "port"),
     ("amqp://host: 5672", "port"),

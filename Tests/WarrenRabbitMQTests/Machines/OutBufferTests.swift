@@ -54,8 +54,8 @@ import Testing
         #expect(after == before - sent)
         fulls += 1
         received += pair.readAll()
-      case .failed(let code):
-        Issue.record("errno \(code)")
+      case .failed(let end):
+        Issue.record("\(end)")
         return
       }
     }
@@ -66,7 +66,7 @@ import Testing
     pair.closeReader()
     var out = OutBuffer()
     out.append([1])
-    #expect(out.flush(to: pair.writer) == .failed(errno: EPIPE))
+    #expect(out.flush(to: pair.writer) == .failed(.failed(errno: EPIPE)))
     let count = out.count
     #expect(count == 1)
   }
@@ -101,7 +101,7 @@ import Testing
           switch flush {
           case .done(let sent): #expect(sent == before && after == 0, random.replay)
           case .kernelIsFull(let sent): #expect(sent + after == before && after > 0, random.replay)
-          case .failed(let code): Issue.record("errno \(code). \(random.replay)")
+          case .failed(let end): Issue.record("\(end). \(random.replay)")
           }
         }
       }

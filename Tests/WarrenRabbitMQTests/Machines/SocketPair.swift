@@ -57,5 +57,6 @@ final class SocketPair {
 }
 
 extension OutBuffer {
+  mutating func flush(to descriptor: Int32) -> Flush { flush { Transport.send($0, count: $1, to: descriptor) } }
   mutating func append(_ bytes: [UInt8]) { bytes.withUnsafeBytes { append($0) } }
 }

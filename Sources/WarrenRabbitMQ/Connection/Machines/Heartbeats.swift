@@ -16,9 +16,6 @@ struct Heartbeats {
   mutating func sent(_ now: Nanoseconds) { lastSent = now }
   mutating func received(_ now: Nanoseconds) { lastReceived = now }
 
-  /// Nothing was noted as received for a while: worth a look whether something is there.
-  func isQuiet(_ now: Nanoseconds) -> Bool { now >= lastReceived + interval / 4 }
-
   func action(_ now: Nanoseconds) -> Action {
     if now >= lastReceived + 2 * interval { return .peerIsDead }
     if now >= lastSent + interval / 2 { return .send }

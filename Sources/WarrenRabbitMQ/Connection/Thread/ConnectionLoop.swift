@@ -21,7 +21,7 @@ final class ConnectionLoop {
   /// Frames read before writing gets its turn again.
   private static let readBurst = 512
 
-  private let session: Session
+  private var session: Session
   private let configuration: RabbitMQConfiguration
   private let clock: EngineClock
   private let mailbox: Mailbox
@@ -218,7 +218,7 @@ final class ConnectionLoop {
   private func flush() throws(RabbitMQError) {
     guard out.count > 0 else { return }
     let now = clock.now()
-    switch out.flush(to: session.descriptor) {
+    switch session.send(&out) {
     case .done(let sent):
       if sent > 0 { heartbeats.sent(now) }
       stalledSince = nil
@@ -229,10 +229,9 @@ final class ConnectionLoop {
       } else if stalledSince == nil {
         stalledSince = now
       }
-    case .failed(let code):
+    case .failed(let end):
       throw RabbitMQError(
-        .connectionLost, "the connection to the broker was lost while writing: \(String(cString: strerror(code)))",
-        isRetryable: true)
+        .connectionLost, "the connection to the broker was lost while writing: \(end.text)", isRetryable: true)
     }
   }
 
@@ -240,13 +239,13 @@ final class ConnectionLoop {
 
   /// True when there may be more to read.
   private func readFrames() throws(RabbitMQError) -> Bool {
-    noteArrival()
     var count = 0
     while count < Self.readBurst, try session.nextFrame(&frame) {
       count += 1
       try handleFrame()
     }
-    if count > 0 { heartbeats.received(clock.now()) }
+    // A large frame takes a while to be whole: what tells that the broker lives is that bytes come.
+    if session.hasReceived() { heartbeats.received(clock.now()) }
     for channel in touched {
       session.releaseBuffers(channel: channel.number)
       if channel.hasConfirmed {
@@ -261,15 +260,6 @@ final class ConnectionLoop {
     }
     touched.removeAll(keepingCapacity: true)
     return count == Self.readBurst
-  }
-
-  /// The library swallows the broker's heartbeats, and a large frame takes a while to be whole: what tells that the broker
-  /// lives is that bytes are there.
-  private func noteArrival() {
-    let now = clock.now()
-    guard heartbeats.isQuiet(now) else { return }
-    var input = pollfd(fd: session.descriptor, events: Int16(POLLIN), revents: 0)
-    if poll(&input, 1, 0) > 0, input.revents & Int16(POLLIN) != 0 { heartbeats.received(now) }
   }
 
   private func handleFrame() throws(RabbitMQError) {
@@ -326,7 +316,7 @@ final class ConnectionLoop {
       listener.connectionBlocked(nil)
     case .connectionClosed(let code, let text):
       MethodEncoder.appendConnectionCloseOK(to: &out)
-      _ = out.flush(to: session.descriptor)
+      _ = session.send(&out)
       throw RabbitMQError(
         .connectionLost, "the broker closed the connection: \(text)", isRetryable: true, replyCode: code)
     default:
@@ -481,8 +471,7 @@ final class ConnectionLoop {
       }
     }
     let ms = wakeAt <= now ? 0 : Int32(min((wakeAt - now) / 1_000_000 + 1, 60_000))
-    var input = pollfd(
-      fd: session.descriptor, events: Int16(POLLIN) | (out.count > 0 ? Int16(POLLOUT) : 0), revents: 0)
+    var input = pollfd(fd: session.descriptor, events: session.awaits(hasOutput: out.count > 0), revents: 0)
     var wakeup = pollfd(fd: mailbox.descriptor, events: Int16(POLLIN), revents: 0)
     let ready = withUnsafeTemporaryAllocation(of: pollfd.self, capacity: 2) { descriptors in
       descriptors[0] = input

@@ -69,6 +69,12 @@ extension InboundMethod {
 /// The ids of the methods that Warren sends or receives: class in the upper 16 bits, method in the lower
 /// (AMQP 0-9-1, "Class and method ids").
 enum Method {
+  static let connectionStart: UInt32 = 10 << 16 | 10
+  static let connectionStartOK: UInt32 = 10 << 16 | 11
+  static let connectionTune: UInt32 = 10 << 16 | 30
+  static let connectionTuneOK: UInt32 = 10 << 16 | 31
+  static let connectionOpen: UInt32 = 10 << 16 | 40
+  static let connectionOpenOK: UInt32 = 10 << 16 | 41
   static let connectionClose: UInt32 = 10 << 16 | 50
   static let connectionCloseOK: UInt32 = 10 << 16 | 51
   static let connectionBlocked: UInt32 = 10 << 16 | 60

@@ -94,6 +94,41 @@ struct MethodEncoder {
     }
   }
 
+  /// AMQP 0-9-1 §4.2.2, the first bytes of a connection.
+  static func appendProtocolHeader(to out: inout OutBuffer) {
+    let header: [UInt8] = Array("AMQP".utf8) + [0, 0, 9, 1]
+    header.withUnsafeBytes { out.append($0) }
+  }
+
+  static func appendConnectionStartOK(
+    properties: amqp_table_t, mechanism: String, response: [UInt8], to out: inout OutBuffer
+  ) {
+    withBytes(mechanism, "en_US") { mechanism, locale in
+      response.withUnsafeBufferPointer { response in
+        var m = amqp_connection_start_ok_t()
+        (m.client_properties, m.mechanism) = (properties, mechanism)
+        (m.response, m.locale) = (amqp_bytes_t(response), locale)
+        append(Method.connectionStartOK, &m, 0, &out)
+      }
+    }
+  }
+
+  static func appendConnectionTuneOK(
+    channelMax: UInt16, frameMax: UInt32, heartbeat: UInt16, to out: inout OutBuffer
+  ) {
+    var m = amqp_connection_tune_ok_t()
+    (m.channel_max, m.frame_max, m.heartbeat) = (channelMax, frameMax, heartbeat)
+    append(Method.connectionTuneOK, &m, 0, &out)
+  }
+
+  static func appendConnectionOpen(virtualHost: String, to out: inout OutBuffer) {
+    withBytes(virtualHost) { virtualHost in
+      var m = amqp_connection_open_t()
+      m.virtual_host = virtualHost
+      append(Method.connectionOpen, &m, 0, &out)
+    }
+  }
+
   static func appendChannelOpen(_ channel: UInt16, to out: inout OutBuffer) {
     var m = amqp_channel_open_t()
     append(Method.channelOpen, &m, channel, &out)

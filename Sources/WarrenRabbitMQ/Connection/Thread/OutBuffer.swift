@@ -1,13 +1,3 @@
-import CRabbitMQ
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#else
-  import Darwin
-#endif
-
 /// Bytes that wait to be sent. Everything after login goes through it, because a library call in the middle of a
 /// half-sent frame would corrupt the stream; sending takes what the kernel takes and never blocks.
 struct OutBuffer: ~Copyable {
@@ -58,22 +48,19 @@ struct OutBuffer: ~Copyable {
   enum Flush: Equatable {
     case done(sent: Int)
     case kernelIsFull(sent: Int)
-    case failed(errno: Int32)
+    case failed(WireEnd)
   }
 
-  mutating func flush(to descriptor: Int32) -> Flush {
+  /// `write` takes the beginning of what it is given. What it did not take it is given again, with what came behind it.
+  mutating func flush(_ write: (UnsafeRawPointer, Int) -> Transport.Progress) -> Flush {
     var sent = 0
     while count > 0 {
-      let n = warren_send(descriptor, memory + start, count)
-      if n > 0 {
+      switch write(memory + start, count) {
+      case .bytes(let n):
         start += n
         sent += n
-      } else if n < 0, errno == EINTR {
-        continue
-      } else if n < 0, errno == EAGAIN || errno == EWOULDBLOCK {
-        return .kernelIsFull(sent: sent)
-      } else {
-        return .failed(errno: errno)
+      case .notNow: return .kernelIsFull(sent: sent)
+      case .ended(let end): return .failed(end)
       }
     }
     (start, end) = (0, 0)

@@ -37,8 +37,11 @@ package final class RabbitMQEngine: ConnectionEngine {
 
   private func run() {
     do throws(RabbitMQError) {
-      end(serve(try Session.open(host: host, configuration: configuration, name: name)))
+      let session = try Session.open(
+        host: host, configuration: configuration, name: name, wait: ConnectWait(mailbox: mailbox, clock: clock))
+      end(serve(session))
     } catch {
+      if let goodbye = mailbox.goodbye { return end(goodbye.reason) }
       end(error)
     }
   }

@@ -18,7 +18,7 @@ final class PlainClient {
   private let state: amqp_connection_state_t
 
   init() throws {
-    let configuration = try TestBroker.configuration
+    let configuration = try TestBroker.plainConfiguration
     guard let state = amqp_new_connection() else { throw Failed(description: "no connection") }
     self.state = state
     guard let socket = amqp_tcp_socket_new(state), let host = configuration.hosts.first,
