@@ -83,10 +83,13 @@ let package = Package(
       name: "WarrenRabbitMQBrokerTests",
       dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport", "CRabbitMQ", lifecycle, logging],
       swiftSettings: settings),
+    .executableTarget(
+      name: "FaultWorker", dependencies: ["WarrenRabbitMQ", lifecycle, logging, signals], path: "Tests/FaultWorker",
+      swiftSettings: settings),
     // These break the broker that they run against, so they run alone: scripts/test gives them a pass of their own.
     .testTarget(
       name: "WarrenRabbitMQFaultTests",
-      dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport", logging],
+      dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport", "FaultWorker", logging],
       swiftSettings: settings),
   ]
 )

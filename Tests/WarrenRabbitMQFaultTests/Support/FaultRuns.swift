@@ -7,7 +7,9 @@ enum FaultRuns {
   }
 
   /// `WARREN_FAULT_RUNS`: how many seeded runs.
-  static let count = Int(number("WARREN_FAULT_RUNS") ?? 12)
+  static let count = Int(number("WARREN_FAULT_RUNS") ?? 8)
+  /// `WARREN_FAULT_TERMS`: how often a worker is told to stop.
+  static let terms = Int(number("WARREN_FAULT_TERMS") ?? 6)
   /// `WARREN_FAULT_SEED`: the first run's seed. To see one run again: its seed, and one run.
   static let seed = number("WARREN_FAULT_SEED") ?? UInt64.random(in: 0...UInt64(UInt32.max))
   /// `WARREN_FAULT_STEP`: every so many bytes a cut; 1 is after every byte.

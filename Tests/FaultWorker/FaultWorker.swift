@@ -1,0 +1,51 @@
+import Foundation
+import Logging
+import ServiceLifecycle
+import UnixSignals
+import Warren
+import WarrenRabbitMQ
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
+
+/// A worker that the fault tests kill: `FaultWorker SERVICE FILE`. Writes the number of each event that it has handled as a
+/// line to the file, and `ready` to standard output.
+@main
+struct FaultWorker {
+  struct Note: Event {
+    static let eventType: EventType = "worker.note"
+    var number: Int
+  }
+
+  static func main() async throws {
+    let arguments = CommandLine.arguments
+    guard arguments.count == 3, let url = ProcessInfo.processInfo.environment["RABBITMQ_URL"] else { exit(64) }
+    let file = open(arguments[2], O_WRONLY | O_CREAT | O_APPEND, 0o644)
+    guard file >= 0 else { exit(74) }
+    var logger = Logger(label: "worker")
+    logger.logLevel = .critical
+    let rabbit = try RabbitMQ(RabbitMQConfiguration(url: url), logger: logger)
+    let subscriber = Subscriber(rabbit, service: try ServiceName(arguments[1]), logger: logger) {
+      On(Note.self) { note, _ in
+        try await Task.sleep(for: .microseconds(Int.random(in: 0...4000)))
+        let line = Array("\(note.number)\n".utf8)
+        // One write, so that a kill leaves no half line.
+        _ = line.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
+      }
+    }
+    let watching = Task {
+      try await subscriber.waitUntilReady()
+      print("ready")
+      fflush(nil)
+    }
+    let group = ServiceGroup(
+      services: [rabbit, subscriber], gracefulShutdownSignals: [.sigterm], logger: logger)
+    try await group.run()
+    watching.cancel()
+  }
+}
