@@ -71,6 +71,7 @@ package enum TestBroker {
 
   package struct Failed: Error, CustomStringConvertible {
     package var text: String
+    package init(text: String) { self.text = text }
     package var description: String { text }
   }
 

@@ -41,7 +41,7 @@ machine_environment() {
   shift
   "$how" env -i PATH="$PATH" HOME="$broker_dir/home" LANG=C.UTF-8 \
     ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT="$epmd_port" ERL_CRASH_DUMP_SECONDS=0 \
-    RABBITMQ_NODENAME=warren@localhost RABBITMQ_DIST_PORT="$dist_port" \
+    RABBITMQ_NODENAME="${BROKER_NODE:-warren}@localhost" RABBITMQ_DIST_PORT="$dist_port" \
     RABBITMQ_CONF_ENV_FILE="$broker_dir/etc/environment" RABBITMQ_CONFIG_FILE="$broker_dir/etc/rabbitmq.conf" \
     RABBITMQ_ENABLED_PLUGINS_FILE="$broker_dir/etc/enabled_plugins" \
     RABBITMQ_MNESIA_BASE="$broker_dir/data" RABBITMQ_FEATURE_FLAGS_FILE="$broker_dir/data/feature_flags" \
