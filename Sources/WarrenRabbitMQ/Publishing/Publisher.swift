@@ -133,22 +133,10 @@ public actor Publisher: EncodedPublisher {
   // MARK: Encoding
 
   private nonisolated func encode<E: Event>(_ event: E, _ options: PublishOptions) throws(WarrenError) -> EncodedEvent {
-    try options.validate()
-    let (type, body) = try event.encoded()
+    let encoded = try EncodedEvent(event, options: options, source: source)
+    let type = encoded.metadata.type
     if !known.withLock({ $0.contains(type) }) { try type.validate() }
-    let cause = HandlerScope.current?.delivery.metadata
-    var metadata = EventMetadata(type: type, source: source.name)
-    if let id = options.id { metadata.id = id }
-    if let time = options.time { metadata.time = time }
-    metadata.key = options.key
-    metadata.subject = options.subject
-    metadata.headers = options.headers
-    metadata.correlationID = options.correlationID ?? cause?.correlationID ?? cause?.id?.text
-    metadata.causationID = cause?.id?.text
-    metadata.trace = TraceContext.current()
-    return EncodedEvent(
-      metadata: metadata, body: body, routingKey: options.routingKey, expiry: options.expiry,
-      hasOwnID: options.id == nil)
+    return encoded
   }
 
   /// The frames of an event, or why it cannot be sent. Where its exchange has to be declared first, that may take as long
