@@ -66,6 +66,7 @@ let package = Package(
       dependencies: [
         "Warren", "WarrenSupport", grdb, lifecycle, logging, .product(name: "GRDBSQLite", package: "GRDB.swift"),
         .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
       ],
       swiftSettings: settings),
     .executableTarget(

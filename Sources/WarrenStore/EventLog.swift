@@ -47,6 +47,8 @@ public final class EventLog: Sendable, CustomStringConvertible {
   let logger: Logger
   let committer: Committer
   let wakeUp: WakeUp
+  /// For files with commits that a power cut could undo.
+  let walSync: WALSync?
   private let writerConnection: ObjectIdentifier
   private let knownTypes = Lock<Set<EventType>>([])
   private let observer: CommitObserver
@@ -86,7 +88,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     let wakeUp = WakeUp()
     let observer = CommitObserver(wakeUp)
     do {
-      let (id, connection) = try database.writeWithoutTransaction { db in
+      let (id, connection, isWeak) = try database.writeWithoutTransaction { db in
         try FileSettings.apply(
           options.durability, busyTimeout: options.busyTimeout, keepsBusyMode: keepsBusyMode, db)
         let id = try Schema.prepare(db, storeID: EventID().text)
@@ -95,10 +97,12 @@ public final class EventLog: Sendable, CustomStringConvertible {
           try db.execute(sql: "INSERT OR REPLACE INTO warren_meta VALUES ('durability', ?)", arguments: ["normal"])
         }
         db.add(transactionObserver: observer, extent: .observerLifetime)
-        return (id, ObjectIdentifier(db))
+        let level = try String.fetchOne(db, sql: "SELECT value FROM warren_meta WHERE name = 'durability'")
+        return (id, ObjectIdentifier(db), level != nil)
       }
       storeID = id
       writerConnection = connection
+      walSync = isWeak ? WALSync(path: database.path + "-wal") : nil
     } catch {
       throw StoreError(error, doing: "opening \(database.path)")
     }
@@ -115,6 +119,9 @@ public final class EventLog: Sendable, CustomStringConvertible {
 
   /// The text for messages and logs.
   public var description: String { "EventLog(\(database.path))" }
+
+  /// The file.
+  var path: String { database.path }
 
   var bounds: Bounds { committer.bounds }
 

@@ -4,10 +4,10 @@ public protocol EventRecorder: Sendable {
   /// - Throws: what the store says; its error tells whether the events may have been recorded all the same.
   func record(encoded events: [EncodedEvent]) async throws -> [LogPosition]
 
-  /// Returns when the broker has confirmed what was recorded at these positions.
-  /// - Throws: ``PublishError`` with the reason when an event is held back, and with code `notPublished` when `timeout` passes
-  ///   first: it stays recorded and is delivered later.
-  func waitUntilPublished(_ positions: [LogPosition], timeout: Duration) async throws
+  /// Returns when it is known what became of what was recorded at these positions, one outcome each:
+  /// ``PublishOutcome/confirmed``; the reason why an event is held back; ``PublishOutcome/notPublished(_:)`` when `timeout`
+  /// passes first. What is not confirmed stays recorded and is delivered later.
+  func waitUntilPublished(_ positions: [LogPosition], timeout: Duration) async throws -> [PublishOutcome]
 }
 
 /// The place of an entry in a log. Positions follow the order of the commits and are never reused; there may be gaps.

@@ -48,7 +48,9 @@ struct GroupCommit {
       }
     }
     do {
+      Faults.reached(.beforeCommit)
       try run("COMMIT")
+      Faults.reached(.afterCommit)
     } catch let error as DatabaseError where error.concernsEverybody {
       return fail(members, error)
     } catch {
@@ -111,7 +113,9 @@ struct GroupCommit {
       switch member.work {
       case .entries(let rows):
         let position = try Head.append(rows, bounds: bounds, db)
+        Faults.reached(.beforeCommit)
         try run("COMMIT")
+        Faults.reached(.afterCommit)
         member.settle(.success(position))
       case .body(let turn):
         let mark = try raiseMark(for: [member])
@@ -124,7 +128,9 @@ struct GroupCommit {
             leaveTransaction()
             throw Self.endedByMember(committed: try currentMark() == mark)
           }
+          Faults.reached(.beforeCommit)
           try run("COMMIT")
+          Faults.reached(.afterCommit)
           member.settle(.success(0))
         } catch {
           leaveTransaction()

@@ -82,6 +82,8 @@ struct RawStatement {
       decoding: UnsafeBufferPointer(start: start, count: Int(sqlite3_column_bytes(handle, at))), as: UTF8.self)
   }
 
+  func byteCount(_ at: Int32) -> Int { Int(sqlite3_column_bytes(handle, at)) }
+
   func data(_ at: Int32) -> Data {
     guard let start = sqlite3_column_blob(handle, at) else { return Data() }
     return Data(bytes: start, count: Int(sqlite3_column_bytes(handle, at)))

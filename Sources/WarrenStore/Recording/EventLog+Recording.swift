@@ -1,6 +1,12 @@
 public import GRDB
 public import Warren
 
+#if canImport(FoundationEssentials)
+  public import FoundationEssentials
+#else
+  public import Foundation
+#endif
+
 extension EventLog {
   /// Records an event in the transaction that `db` is in: it is delivered when that commits, and never when it is rolled back.
   ///
@@ -40,6 +46,35 @@ extension EventLog {
     try await committer.transact(body)
   }
 
+  /// Records an event now that is delivered at `notBefore` or soon after, whether the broker is up now or then. It gets its
+  /// position when it is due. Cancel it by its id until then.
+  /// - Throws: ``StoreError``, as ``record(_:options:in:)``; also when an event with this id is scheduled already.
+  @discardableResult
+  public func schedule<E: Event>(
+    _ event: E, notBefore: Date, options: PublishOptions = .init(), in db: Database
+  ) throws(StoreError) -> EventID {
+    let row = try encode(event, options)
+    try check(db)
+    do {
+      try ScheduledEntries.insert(row, due: notBefore.milliseconds, db)
+    } catch {
+      throw StoreError(error, doing: "scheduling")
+    }
+    return row.event.metadata.id ?? EventID()
+  }
+
+  /// Takes back a scheduled event. False when there is none with this id: it was never scheduled, or was due already.
+  /// - Throws: ``StoreError``.
+  @discardableResult
+  public func cancelScheduled(_ id: EventID, in db: Database) throws(StoreError) -> Bool {
+    try check(db)
+    do {
+      return try ScheduledEntries.cancel(id, db)
+    } catch {
+      throw StoreError(error, doing: "cancelling a scheduled event")
+    }
+  }
+
   func append(_ rows: [EventRow], _ db: Database) throws(StoreError) -> Int64 {
     guard db.isInsideTransaction else {
       throw StoreError(.database, "recording needs a transaction: use log.transact or database.write")
@@ -60,16 +95,12 @@ extension EventLog {
   }
 }
 
-extension EventLog: EventRecorder {
+extension EventLog {
   /// Records events that are encoded already, all or none, and returns when they are durable.
   public func record(encoded events: [EncodedEvent]) async throws -> [LogPosition] {
     guard !events.isEmpty else { return [] }
     let rows = try rows(events)
     let first = try await stored { try await self.committer.append(rows) }
     return (0..<Int64(events.count)).map { LogPosition(rawValue: first + $0) }
-  }
-
-  /// Returns when the broker has confirmed what was recorded at these positions.
-  public func waitUntilPublished(_ positions: [LogPosition], timeout: Duration) async throws {
   }
 }

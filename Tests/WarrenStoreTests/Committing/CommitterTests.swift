@@ -20,7 +20,7 @@ struct CommitterTests {
     let listener = log.wakeUp.listen { commits.withLock { $0 += 1 } }
     let held = try await HeldWriter(log.database)
     let callers = (0..<200).map { number in Task { try await log.record(Happened(number: number)) } }
-    #expect(try await eventually { log.committer.waitingCount == 200 })
+    try await expectEventually { log.committer.waitingCount == 200 }
     held.letGo()
     var positions: Set<LogPosition> = []
     for caller in callers { positions.insert(try #require(try await caller.value.position)) }
@@ -50,7 +50,7 @@ struct CommitterTests {
         }
       }
     }
-    #expect(try await eventually { log.committer.waitingCount == 10 })
+    try await expectEventually { log.committer.waitingCount == 10 }
     held.letGo()
     for (number, caller) in callers.enumerated() {
       if number % 3 == 0 {
@@ -112,7 +112,7 @@ struct CommitterTests {
             }
           ))
       }
-      #expect(try await eventually { log.committer.waitingCount == natures.count })
+      try await expectEventually { log.committer.waitingCount == natures.count }
       held.letGo()
       for (number, nature, caller) in callers {
         let error = await thrown((any Error).self) { try await caller.value }
@@ -152,7 +152,7 @@ struct CommitterTests {
     let before = Task { try await log.record(Happened(number: 1)) }
     let cancelled = Task { try await log.transact { try log.record(Happened(number: 2), in: $0) } }
     let behind = Task { try await log.record(Happened(number: 3)) }
-    #expect(try await eventually { log.committer.waitingCount == 3 })
+    try await expectEventually { log.committer.waitingCount == 3 }
     cancelled.cancel()
     let error = await thrown(StoreError.self) { _ = try await cancelled.value }
     #expect(error?.code == .cancelled)
@@ -174,7 +174,7 @@ struct CommitterTests {
         gate.wait()
       }
     }
-    #expect(try await eventually { hasBegun.withLock { $0 } })
+    try await expectEventually { hasBegun.withLock { $0 } }
     caller.cancel()
     let error = await thrown(StoreError.self) { _ = try await caller.value }
     #expect(error?.code == .cancelled)

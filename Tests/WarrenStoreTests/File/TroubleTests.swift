@@ -24,7 +24,7 @@ struct TroubleTests {
         }
       }
     }
-    #expect(try await eventually { log.committer.waitingCount == 40 })
+    try await expectEventually { log.committer.waitingCount == 40 }
     held.letGo()
     for attempt in tries {
       let error = await thrown(StoreError.self) { _ = try await attempt.value }
@@ -48,7 +48,7 @@ struct TroubleTests {
     #expect(error?.code == .busy)
     #expect(error?.isRetryable == true)
     #expect(error?.mayHaveBeenRecorded == false)
-    #expect(try await eventually { await thrown(StoreError.self) { try await log.record(Happened(number: 2)) } == nil })
+    try await expectEventually { await thrown(StoreError.self) { try await log.record(Happened(number: 2)) } == nil }
     #expect(try await log.outboxNumbers() == [2])
   }
 

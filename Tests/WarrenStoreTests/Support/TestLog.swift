@@ -89,8 +89,17 @@ final class HeldWriter: Sendable {
         if inTransaction { try db.execute(sql: "ROLLBACK") }
       }
     }
-    #expect(try await eventually { isHeld.withLock { $0 } })
+    try await expectEventually { isHeld.withLock { $0 } }
   }
 
   func letGo() { gate.signal() }
+}
+
+/// Waits for a condition, and fails the test when it does not come.
+func expectEventually(
+  timeout: Duration = .seconds(20), _ comment: Comment? = nil, sourceLocation: SourceLocation = #_sourceLocation,
+  _ condition: () async throws -> Bool
+) async throws {
+  let came = try await eventually(timeout: timeout, condition)
+  #expect(came, comment ?? "it did not come within \(timeout)", sourceLocation: sourceLocation)
 }
