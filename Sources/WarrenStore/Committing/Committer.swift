@@ -17,6 +17,7 @@ final class Committer: Sendable {
     var waiting = Deque<Member>()
     var isScheduled = false
     var isSweeping = false
+    var groups = 0
   }
   private let database: any DatabaseWriter
   private let timeout: Duration
@@ -67,6 +68,9 @@ final class Committer: Sendable {
   /// How many members have not begun.
   var waitingCount: Int { state.withLock { $0.waiting.count } }
 
+  /// How many groups have begun.
+  var groupCount: Int { state.withLock { $0.groups } }
+
   private func schedule() {
     database.asyncWriteWithoutTransaction { db in self.commitWaiting(db) }
   }
@@ -81,7 +85,8 @@ final class Committer: Sendable {
         members.append(member)
         if case .entries(let rows) = member.work { bytes += rows.reduce(0) { $0 + $1.size } }
       }
-      running(members, &state)
+      state.groups += 1
+      underWay.withLock { $0 = members }
       return members
     }
     if !members.isEmpty { GroupCommit(db: db, bounds: bounds).commit(members) }
@@ -96,8 +101,6 @@ final class Committer: Sendable {
   // MARK: Deadlines
 
   private let underWay = Lock<[Member]>([])
-
-  private func running(_ members: [Member], _ state: inout State) { underWay.withLock { $0 = members } }
 
   private func sweepLater() {
     DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(250)) { [weak self] in self?.sweep() }

@@ -1,5 +1,7 @@
+public import Warren
+
 /// The log's file cannot be used as asked, or what was to be recorded was not, or perhaps was.
-public struct StoreError: Error, Sendable, CustomStringConvertible {
+public struct StoreError: RecordingError, Sendable, CustomStringConvertible {
   /// The kinds of ``StoreError``.
   public struct Code: Hashable, Sendable, CustomStringConvertible {
     private let name: String
