@@ -70,7 +70,8 @@ let package = Package(
       ],
       swiftSettings: settings),
     .executableTarget(
-      name: "warrenctl", dependencies: ["WarrenRabbitMQ", "WarrenSupport", arguments, lifecycle, logging, signals],
+      name: "warrenctl",
+      dependencies: ["WarrenRabbitMQ", "WarrenStore", "WarrenSupport", grdb, arguments, lifecycle, logging, signals],
       swiftSettings: settings),
     .testTarget(name: "WarrenTests", dependencies: ["Warren", "WarrenSupport"], swiftSettings: settings),
     .target(name: "FlightEvents", dependencies: ["Warren"], path: "Examples/FlightEvents", swiftSettings: settings),

@@ -35,3 +35,9 @@ struct WALSync: Sendable {
 
 /// The number of this process.
 func ownProcessID() -> Int32 { getpid() }
+
+/// The size of a file in bytes; 0 when there is none.
+func fileSize(_ path: String) -> Int {
+  var status = stat()
+  return stat(path, &status) == 0 ? Int(status.st_size) : 0
+}
