@@ -84,6 +84,11 @@ let package = Package(
     .target(
       name: "BrokerFixture", dependencies: ["WarrenRabbitMQ", "WarrenSupport"], path: "Tests/BrokerFixture",
       swiftSettings: settings),
+    // Kills processes of itself: scripts/test runs it, and for longer scripts/torture.
+    .executableTarget(
+      name: "crashes",
+      dependencies: ["WarrenRabbitMQ", "WarrenStore", grdb, arguments, lifecycle, signals], path: "Tests/Crashes",
+      swiftSettings: settings),
     .testTarget(
       name: "WarrenStoreTests", dependencies: ["Warren", "WarrenStore", "WarrenSupport", grdb], swiftSettings: settings),
     .testTarget(

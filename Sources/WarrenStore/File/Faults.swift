@@ -18,7 +18,7 @@ package enum Faults {
   /// The named places.
   package enum Place: String, CaseIterable, Sendable {
     case beforeCommit, afterCommit, beforePublish, afterPublish, beforeCheckpoint, afterCheckpoint
-    case inHandler, beforeHandlerCommit, afterHandlerCommit, beforeAck
+    case inHandler, beforeHandlerCommit, afterHandlerCommit
   }
 
   private struct Plan {
