@@ -76,7 +76,8 @@ let package = Package(
     .testTarget(name: "WarrenTests", dependencies: ["Warren", "WarrenSupport"], swiftSettings: settings),
     .target(name: "FlightEvents", dependencies: ["Warren"], path: "Examples/FlightEvents", swiftSettings: settings),
     .executableTarget(
-      name: "airline", dependencies: ["FlightEvents", "WarrenRabbitMQ", arguments], path: "Examples/Airline",
+      name: "airline", dependencies: ["FlightEvents", "WarrenRabbitMQ", "WarrenStore", grdb, arguments],
+      path: "Examples/Airline",
       swiftSettings: settings),
     .executableTarget(
       name: "delays", dependencies: ["FlightEvents", "WarrenRabbitMQ", arguments, lifecycle, logging, signals],
@@ -104,6 +105,10 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "FaultWorker", dependencies: ["WarrenRabbitMQ", lifecycle, logging, signals], path: "Tests/FaultWorker",
+      swiftSettings: settings),
+    .testTarget(
+      name: "WarrenStoreBrokerTests",
+      dependencies: ["WarrenRabbitMQ", "WarrenStore", "BrokerFixture", "WarrenSupport", grdb, "warrenctl"],
       swiftSettings: settings),
     // These break the broker that they run against, so they run alone: scripts/test gives them a pass of their own.
     .testTarget(

@@ -47,6 +47,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
   let logger: Logger
   let committer: Committer
   let wakeUp: WakeUp
+  let confirms = ConfirmWaits()
   /// For files with commits that a power cut could undo.
   let walSync: WALSync?
   private let writerConnection: ObjectIdentifier

@@ -9,7 +9,7 @@ final class Ledger: Sendable {
     /// The log has said that it is recorded.
     case recorded
     /// The transaction was rolled back.
-    case rolledBack
+    case takenBack = "back"
   }
   private let descriptor: Int32
 
@@ -28,15 +28,27 @@ final class Ledger: Sendable {
     var number: Int
   }
 
+  /// By bytes: splitting text takes a second for a long ledger in a debug build, which is longer than most writers live.
   static func read(_ path: String) throws -> [Entry: Word] {
     var entries: [Entry: Word] = [:]
-    for line in try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n") {
-      let parts = line.split(separator: " ")
-      guard parts.count == 3, let word = Word(rawValue: String(parts[0])), let key = Int(parts[1]),
-        let number = Int(parts[2])
-      else { continue }
-      entries[Entry(key: key, number: number)] = word
+    for line in try Data(contentsOf: URL(fileURLWithPath: path)).split(separator: 0x0a) {
+      let parts = line.split(separator: 0x20)
+      guard parts.count == 3, let word = Word(initial: parts[0].first) else { continue }
+      entries[Entry(key: number(parts[1]), number: number(parts[2]))] = word
     }
     return entries
+  }
+
+  private static func number(_ digits: Data) -> Int { digits.reduce(0) { $0 * 10 + Int($1) - 0x30 } }
+}
+
+extension Ledger.Word {
+  fileprivate init?(initial: UInt8?) {
+    switch initial {
+    case UInt8(ascii: "t"): self = .tried
+    case UInt8(ascii: "r"): self = .recorded
+    case UInt8(ascii: "b"): self = .takenBack
+    default: return nil
+    }
   }
 }

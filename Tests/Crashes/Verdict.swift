@@ -26,7 +26,7 @@ struct Verdict {
       "acknowledged events are not in the data",
       entries.filter { $0.value == .recorded }.keys.filter { !committed.contains($0) })
     check(
-      "rolled back events are in the data", entries.filter { $0.value == .rolledBack }.keys.filter(committed.contains))
+      "rolled back events are in the data", entries.filter { $0.value == .takenBack }.keys.filter(committed.contains))
     check("committed events had no effect", committed.subtracting(handled))
     check("events had an effect and were never committed", handled.subtracting(committed))
     let doubled = Dictionary(grouping: effects) { $0 }.filter { $0.value.count > 1 }.keys

@@ -73,7 +73,8 @@ struct Victim {
     let end = ContinuousClock.now + .seconds(60)
     while process.isRunning, ContinuousClock.now < end { try await Task.sleep(for: .milliseconds(10)) }
     guard !process.isRunning, process.terminationStatus == 0 else {
-      throw Failed(description: "the \(name) did not finish its work")
+      let how = process.isRunning ? "in 60 seconds" : "and ended with status \(process.terminationStatus)"
+      throw Failed(description: "the \(name) did not finish its work \(how)")
     }
     self.process = nil
   }

@@ -16,6 +16,7 @@ struct Writer: AsyncParsableCommand {
   private struct TakenBack: Error {}
 
   func run() async throws {
+    let signals = await UnixSignalsSequence(trapping: .sigterm)
     let log = try EventLog(path: store, source: "crash-writer")
     try await log.database.write {
       try $0.execute(sql: "CREATE TABLE IF NOT EXISTS done (key INTEGER, number INTEGER)")
@@ -45,7 +46,7 @@ struct Writer: AsyncParsableCommand {
         }
       }
       group.addTask {
-        for await _ in await UnixSignalsSequence(trapping: .sigterm) { break }
+        for await _ in signals { break }
         isEnding.update { $0 = true }
       }
       try await group.waitForAll()
@@ -76,7 +77,7 @@ struct Writer: AsyncParsableCommand {
           throw TakenBack()
         }
       } catch is TakenBack {
-        book.note(.rolledBack, key, number)
+        book.note(.takenBack, key, number)
       }
     case 2, 3:
       try await log.database.write { db in

@@ -7,7 +7,14 @@ extension EventLog: EventRecorder {
   /// ``EventRecorder/waitUntilPublished(_:timeout:)``. The relay may run in another process.
   public func waitUntilPublished(_ positions: [LogPosition], timeout: Duration) async throws -> [PublishOutcome] {
     let end = ContinuousClock.now + timeout
+    let ticket = confirms.enter(Set(positions.map(\.rawValue)))
+    defer { confirms.leave(ticket) }
+    var isFirst = true
     while true {
+      // The relay of this process tells at once; of another one, or what is held, only the file does.
+      if isFirst { await ticket.wait(atMost: .milliseconds(20)) }
+      isFirst = false
+      if ticket.isDone { return positions.map { _ in .confirmed } }
       let outcomes = try await outcomes(positions)
       let isOver = ContinuousClock.now >= end || Task.isCancelled
       if isOver || !outcomes.contains(nil) {
@@ -17,7 +24,7 @@ extension EventLog: EventRecorder {
               "recorded, and not confirmed by the broker yet: it is delivered later. Is the relay running?")
         }
       }
-      try? await Task.sleep(for: .milliseconds(10))
+      await ticket.wait(atMost: .milliseconds(50))
     }
   }
 

@@ -19,7 +19,7 @@ struct RelayCommit: Sendable {
   }
 
   /// Milliseconds.
-  static let maximumAge: Int64 = 20
+  static let maximumAge: Int64 = 50
   static let maximumWeight = 500
 
   var from: Int64

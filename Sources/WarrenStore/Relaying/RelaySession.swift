@@ -193,7 +193,7 @@ final class RelaySession: Sendable {
       guard let lane = hand.lanes[position], case .some(.some(let event)) = hand.bodies[position] else { continue }
       let verdict = relay.verdict(outcome, lane, event.metadata.type)
       switch verdict {
-      case .confirmed: break
+      case .confirmed: log.confirms.confirmed(position)
       case .away: log.logger.debug("an event could not be published yet", metadata: ["outcome": "\(outcome)"])
       case .failed(let reason, let text):
         log.logger.info(

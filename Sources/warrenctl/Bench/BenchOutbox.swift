@@ -95,7 +95,8 @@ struct BenchOutbox: AsyncParsableCommand {
     running.cancel()
     try await running.value
     try Measurement(
-      bench: "outbox.drain", queue: options.queue, count: options.count, window: 1000, callers: keys, size: options.size,
+      bench: "outbox.drain", queue: options.queue, count: options.count, window: 1000, callers: keys,
+      size: options.size,
       seconds: seconds, cpuMicroseconds: cpu, syncMicroseconds: sync
     ).emitLine()
   }
