@@ -26,6 +26,9 @@ public final class EventLog: Sendable, CustomStringConvertible {
     public var busyTimeout = Duration.seconds(5)
     /// How long ``EventLog/transact(_:)`` and publishes wait at most. 30 s.
     public var timeout = Duration.seconds(30)
+    /// SQL of a ``EventLog/transact(_:)`` or of a handler in the transaction is interrupted after this time: while it runs
+    /// nobody else can write to the file. 10 s. A body that computes without SQL cannot be stopped.
+    public var longestTransaction = Duration.seconds(10)
     /// The largest body in bytes: recording a larger one is refused. 1 byte to 512 MiB. 16 MiB, as with the broker.
     public var maximumBodySize = 16 << 20
     /// Recording is refused when more events would wait for the broker; nil, the default, has no bound.
@@ -114,7 +117,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     self.wakeUp = wakeUp
     self.observer = observer
     committer = Committer(
-      database: database, timeout: options.timeout,
+      database: database, timeout: options.timeout, longestTransaction: options.longestTransaction,
       bounds: Bounds(rows: options.maximumBacklogRows, bytes: options.maximumBacklogBytes))
   }
 

@@ -21,12 +21,15 @@ final class Committer: Sendable {
   }
   private let database: any DatabaseWriter
   private let timeout: Duration
+  private let longestTransaction: Duration
   let bounds: Bounds
   private let state = Lock(State())
+  private let transactionBegan = Lock<ContinuousClock.Instant?>(nil)
 
-  init(database: any DatabaseWriter, timeout: Duration, bounds: Bounds) {
+  init(database: any DatabaseWriter, timeout: Duration, longestTransaction: Duration, bounds: Bounds) {
     self.database = database
     self.timeout = timeout
+    self.longestTransaction = longestTransaction
     self.bounds = bounds
   }
 
@@ -89,7 +92,10 @@ final class Committer: Sendable {
       underWay.withLock { $0 = members }
       return members
     }
-    if !members.isEmpty { GroupCommit(db: db, bounds: bounds).commit(members) }
+    if !members.isEmpty {
+      GroupCommit(db: db, bounds: bounds, began: transactionBegan).commit(members)
+      transactionBegan.withLock { $0 = nil }
+    }
     let hasMore = state.withLock { state in
       underWay.withLock { $0 = [] }
       state.isScheduled = !state.waiting.isEmpty
@@ -113,6 +119,10 @@ final class Committer: Sendable {
       let all = Array(state.waiting) + underWay.withLock { $0 }
       state.isSweeping = !all.isEmpty
       return (all.filter { $0.deadline <= now }, state.isSweeping)
+    }
+    if let began = transactionBegan.withLock({ $0 }), now - began > longestTransaction {
+      // Rolls back. The members of a group run again one by one, so only the one that is to blame ends so again.
+      database.interrupt()
     }
     for member in late { member.giveUp(.timedOut, "the timeout of \(timeout) passed") }
     if goesOn { sweepLater() }

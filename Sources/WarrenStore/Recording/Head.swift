@@ -39,9 +39,11 @@ struct Bounds: Sendable {
   var rows: Int?
   var bytes: Int?
 
+  var areNone: Bool { rows == nil && bytes == nil }
+
   /// - Throws: ``StoreError`` with code ``StoreError/Code/full``.
   func check(_ recorded: (rows: Int64, bytes: Int64), _ db: Database) throws {
-    guard rows != nil || bytes != nil else { return }
+    guard !areNone else { return }
     let statement = try RawStatement("SELECT rows, bytes FROM warren_readers WHERE name = 'relay'", db)
     guard try statement.step() else { return }
     let backlog = (rows: recorded.rows - statement.int(0), bytes: recorded.bytes - statement.int(1))

@@ -195,4 +195,25 @@ struct CommitterTests {
     try await log.record(Happened(number: 2))
     #expect(try await log.outboxNumbers() == [2])
   }
+
+  @Test func sqlThatDoesNotEndIsInterruptedAndItsNeighboursCommit() async throws {
+    let folder = try Folder()
+    let log = try folder.log { $0.longestTransaction = .milliseconds(300) }
+    let held = try await HeldWriter(log.database)
+    let before = Task { try await log.record(Happened(number: 1)) }
+    let endless = Task {
+      try await log.transact { db in
+        try log.record(Happened(number: 2), in: db)
+        try db.execute(sql: "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
+      }
+    }
+    let behind = Task { try await log.transact { _ = try log.record(Happened(number: 3), in: $0) } }
+    try await expectEventually { log.committer.waitingCount == 3 }
+    held.letGo()
+    let error = await thrown(DatabaseError.self) { try await endless.value }
+    #expect(error?.resultCode == .SQLITE_INTERRUPT)
+    _ = try await before.value
+    try await behind.value
+    #expect(try await log.outboxNumbers().sorted() == [1, 3])
+  }
 }
