@@ -197,18 +197,15 @@ struct GroupCommit {
   private func raiseMark(for members: ArraySlice<Member>) throws -> Int64 {
     let hasBody = members.contains { if case .body = $0.work { true } else { false } }
     guard hasBody else { return -1 }
-    let statement = try RawStatement("UPDATE warren_head SET groups = groups + 1 RETURNING groups", db)
-    guard try statement.step() else {
-      throw StoreError(.corrupted, "the table warren_head is empty: restore the file from a copy")
-    }
-    let mark = statement.int(0)
-    _ = try statement.step()
-    return mark
+    _ = try RawStatement("UPDATE warren_head SET groups = groups + 1", db).step()
+    return try currentMark()
   }
 
   private func currentMark() throws -> Int64 {
     let statement = try RawStatement("SELECT groups FROM warren_head", db)
-    guard try statement.step() else { return -1 }
+    guard try statement.step() else {
+      throw StoreError(.corrupted, "the table warren_head is empty: restore the file from a copy")
+    }
     defer { statement.reset() }
     return statement.int(0)
   }

@@ -6,21 +6,24 @@ import Warren
 /// It is read and written by SQL in the transaction that uses the positions, so it goes up and down with it: a rolled back
 /// savepoint, a raw COMMIT in the middle, another process: none of them needs a rule of its own.
 enum Head {
-  private static let allocate = """
-    UPDATE warren_head SET position = position + ?1, rows = rows + ?1, bytes = bytes + ?2 RETURNING position, rows, bytes
-    """
+  // Writing comes first, so that a deferred transaction takes the write lock at once instead of failing when it has to
+  // upgrade. Not one statement with RETURNING: SQLite makes a temporary table for it.
+  private static let allocate = "UPDATE warren_head SET position = position + ?1, rows = rows + ?1, bytes = bytes + ?2"
+  private static let allocated = "SELECT position, rows, bytes FROM warren_head"
 
   /// Writes entries into the outbox and returns the position of the first; the others follow.
   static func append(_ rows: some Collection<EventRow>, bounds: Bounds, _ db: Database) throws -> Int64 {
     let statement = try RawStatement(allocate, db)
     statement.bind(1, Int64(rows.count))
     statement.bind(2, rows.reduce(0) { $0 + $1.size })
-    guard try statement.step() else {
+    _ = try statement.step()
+    let result = try RawStatement(allocated, db)
+    guard try result.step() else {
       throw StoreError(.corrupted, "the table warren_head is empty: restore the file from a copy")
     }
-    let last = statement.int(0)
-    let recorded = (rows: statement.int(1), bytes: statement.int(2))
-    _ = try statement.step()
+    let last = result.int(0)
+    let recorded = (rows: result.int(1), bytes: result.int(2))
+    result.reset()
     try bounds.check(recorded, db)
     let now = Int64(wallClockMilliseconds())
     let insert = try RawStatement(EventRow.insertOutbox, db)
