@@ -31,10 +31,9 @@ struct RelayCommand: AsyncParsableCommand {
         try await withRelay(log, configuration) { watch in
           guard once else {
             say("relaying \(store)")
-            while !interrupt.isRaised {
-              if let failure = watch.failure.value { throw failure }
-              try? await Task.sleep(for: .milliseconds(100))
-            }
+            let failure = watch.failure
+            try await untilFirst(interrupt.wait, { _ = await failure.wait { $0 != nil } })
+            if let failure = failure.value { throw failure }
             return .done
           }
           return try await relayOnce(watch, interrupt)
