@@ -71,9 +71,11 @@ public final class Relay: Service, CustomStringConvertible {
     try await withTaskCancellationOrGracefulShutdownHandler {
       guard let lock = await acquire(mailbox) else { return }
       state.withLock { $0 = .active }
+      var sessions = 0
       while !mailbox.isStopping {
+        sessions += 1
         do {
-          let session = try RelaySession(self, lock: lock, mailbox: mailbox)
+          let session = try RelaySession(self, number: sessions, lock: lock, mailbox: mailbox)
           // On a task of its own: the caller's may be cancelled, and what is under way must still be written down.
           try await Task { try await session.run() }.value
         } catch let error as StoreError where error.code != .corrupted && error.code != .newerSchema {

@@ -5,7 +5,7 @@ import WarrenSupport
 /// however many there were; none is lost.
 final class RelayMailbox: Sendable {
   struct News: Sendable {
-    var outcomes: [(position: Int64, outcome: PublishOutcome)] = []
+    var outcomes: [(session: Int, position: Int64, outcome: PublishOutcome)] = []
     var hasCall = false
     var isStopping = false
   }
@@ -28,11 +28,12 @@ final class RelayMailbox: Sendable {
 
   func call() { change { $0.news.hasCall = true } }
 
-  func settled(_ positions: [Int64], _ outcomes: [PublishOutcome]) {
+  /// `session` tells outcomes of a session that has ended from those that the present one waits for.
+  func settled(_ positions: [Int64], _ outcomes: [PublishOutcome], session: Int) {
     change { state in
       for (index, position) in positions.enumerated() {
         let outcome = index < outcomes.count ? outcomes[index] : .unknown("the publisher gave no outcome")
-        state.news.outcomes.append((position, outcome))
+        state.news.outcomes.append((session, position, outcome))
       }
     }
   }

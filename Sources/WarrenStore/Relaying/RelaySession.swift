@@ -8,6 +8,7 @@ import WarrenSupport
 final class RelaySession: Sendable {
   private static let batch = 64
   private let relay: Relay
+  private let number: Int
   private let log: EventLog
   private let lock: RelayLock
   private let mailbox: RelayMailbox
@@ -16,8 +17,10 @@ final class RelaySession: Sendable {
   private let isOver = Lock(false)
   private let began: Int64
 
-  init(_ relay: Relay, lock: RelayLock, mailbox: RelayMailbox) throws {
+  /// `number` differs for each session of a relay.
+  init(_ relay: Relay, number: Int, lock: RelayLock, mailbox: RelayMailbox) throws {
     self.relay = relay
+    self.number = number
     self.lock = lock
     self.mailbox = mailbox
     log = relay.log
@@ -191,18 +194,18 @@ final class RelaySession: Sendable {
     }
     guard !sent.isEmpty else { return }
     hand.underWay += sent.count
-    let (publisher, mailbox, batch) = (relay.publisher, mailbox, events)
+    let (publisher, mailbox, batch, number) = (relay.publisher, mailbox, events, number)
     let places = sent
     hand.publishes[places[0]] = Task {
       Faults.reached(.beforePublish)
       let outcomes = await publisher.publish(encoded: batch)
       Faults.reached(.afterPublish)
-      mailbox.settled(places, outcomes)
+      mailbox.settled(places, outcomes, session: number)
     }
   }
 
   private func settle(_ news: RelayMailbox.News, _ hand: inout Hand) {
-    for (position, outcome) in news.outcomes {
+    for (session, position, outcome) in news.outcomes where session == number {
       hand.underWay -= 1
       hand.publishes[position] = nil
       guard let lane = hand.lanes[position], case .some(.some(let event)) = hand.bodies[position] else { continue }
@@ -255,6 +258,14 @@ final class RelaySession: Sendable {
     Faults.reached(.afterCheckpoint)
   }
 
+  private func write(_ body: @escaping @Sendable (Database) throws -> Void) async throws {
+    do {
+      try await log.committer.transact(body)
+    } catch {
+      throw StoreError(error, doing: "writing to the log")
+    }
+  }
+
   // MARK: Scheduled entries, bounds, progress
 
   private func dueAlarm(_ hand: Hand) -> Int64? {
@@ -265,7 +276,7 @@ final class RelaySession: Sendable {
     let wall = Int64(wallClockMilliseconds())
     hand.nextDue = try await read { try ScheduledEntries.nextDue($0) }
     while let due = hand.nextDue, due <= wall {
-      _ = try await log.committer.transact { try ScheduledEntries.appendDue(now: wall, limit: 500, $0) }
+      try await write { _ = try ScheduledEntries.appendDue(now: wall, limit: 500, $0) }
       hand.nextDue = try await read { try ScheduledEntries.nextDue($0) }
     }
   }
@@ -275,11 +286,11 @@ final class RelaySession: Sendable {
     let (age, most) = (Int64(relay.options.longestUnroutable / .milliseconds(1)), relay.options.mostUnroutable)
     let now = Int64(wallClockMilliseconds())
     if try await read({ try HeldEntries.hasDiscarded($0) }) {
-      _ = try await log.committer.transact { try HeldEntries.removeDiscarded($0) }
+      try await write { try HeldEntries.removeDiscarded($0) }
     }
     if try await read({ try UnroutableBound.isPassed(oldest: now - age, most: most, $0) }) {
       try await commit(&hand)
-      _ = try await log.committer.transact { try UnroutableBound.apply(oldest: now - age, most: most, now: now, $0) }
+      try await write { try UnroutableBound.apply(oldest: now - age, most: most, now: now, $0) }
       mailbox.call()
     }
   }

@@ -264,6 +264,45 @@ struct RelayTests {
     #expect(Set(broker.confirmed.map(\.number)) == Set(0...5))
   }
 
+  @Test func aRelayThatBeginsAnewWithPublishesUnderWayStopsAsItShould() async throws {
+    let folder = try Folder()
+    let log = try folder.log()
+    let broker = FakeBroker(delay: .milliseconds(100))
+    for number in 0..<40 { try await log.record(Happened(number: number), options: .init(key: "k\(number % 20)")) }
+    try await withRelay(log, to: broker) { _ in
+      try await expectEventually { broker.mostUnderWay > 0 }
+      for _ in 0..<3 {
+        try await log.database.write { try $0.execute(sql: "UPDATE warren_readers SET position = 0") }
+        try await log.record(Happened(number: 100))
+        try await Task.sleep(for: .milliseconds(150))
+      }
+      try await expectEventually { try await isDrained(log) }
+    }
+    #expect(Set(broker.confirmed.map(\.number)) == Set(0..<40).union([100]))
+  }
+
+  @Test func aFullDiskHoldsUpTheCheckpointAndNotTheRelaysLife() async throws {
+    let folder = try Folder()
+    let log = try folder.log()
+    let broker = FakeBroker { _ in .unroutable("nobody") }
+    for number in 0..<200 { try await log.record(Happened(number: number), options: .init(key: "k\(number)")) }
+    try await log.database.writeWithoutTransaction { db in
+      let pages = try Int.fetchOne(db, sql: "PRAGMA page_count") ?? 0
+      try db.execute(sql: "PRAGMA max_page_count = \(pages)")
+    }
+    try await withRelay(log, to: broker) { relay in
+      try await expectEventually { broker.came.count >= 200 }
+      try await expectEventually { log.committer.groupCount > 202 }
+      #expect(relay.isActive)
+      #expect(try await log.count("warren_held") == 0)
+      #expect(try await log.count("warren_outbox") == 200)
+      broker.answer { _ in .confirmed }
+      try await log.database.writeWithoutTransaction { try $0.execute(sql: "PRAGMA max_page_count = 1000000") }
+      try await expectEventually { try await isDrained(log) }
+    }
+    #expect(Set(broker.confirmed.map(\.number)) == Set(0..<200))
+  }
+
   @Test func aRowThatCannotBeReadHoldsBackOnlyItself() async throws {
     let folder = try Folder()
     let log = try folder.log()
