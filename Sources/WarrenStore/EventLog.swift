@@ -35,6 +35,9 @@ public final class EventLog: Sendable, CustomStringConvertible {
     public var maximumBacklogRows: Int?
     /// Recording is refused when more bytes would wait for the broker; nil, the default, has no bound.
     public var maximumBacklogBytes: Int?
+    /// Recording is refused when the file's disk has less free space than this, in bytes, so that the service's own data has
+    /// room; looked at once a second. Nil, the default, has no bound.
+    public var minimumFreeDisk: Int?
 
     /// The defaults.
     public init() {}
@@ -53,6 +56,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
   let confirms = ConfirmWaits()
   /// For files with commits that a power cut could undo.
   let walSync: WALSync?
+  private let diskFloor: DiskFloor?
   private let writerConnection: ObjectIdentifier
   private let knownTypes = Lock<Set<EventType>>([])
   private let observer: CommitObserver
@@ -112,6 +116,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     }
     self.database = database
     self.source = source
+    diskFloor = options.minimumFreeDisk.map { DiskFloor(path: database.path, bytes: $0) }
     self.options = options
     self.logger = logger
     self.wakeUp = wakeUp
@@ -147,6 +152,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
   }
 
   func encode<E: Event>(_ event: E, _ options: PublishOptions) throws(StoreError) -> EventRow {
+    try diskFloor?.check()
     do throws(WarrenError) {
       let encoded = try EncodedEvent(event, options: options, source: source)
       return try row(encoded)
@@ -169,6 +175,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
   }
 
   func rows(_ events: [EncodedEvent]) throws(StoreError) -> [EventRow] {
+    try diskFloor?.check()
     var rows: [EventRow] = []
     rows.reserveCapacity(events.count)
     for event in events {

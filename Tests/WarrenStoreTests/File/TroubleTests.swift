@@ -97,4 +97,18 @@ struct TroubleTests {
     #expect(inTransaction?.code == .full)
     #expect(try await log.outboxNumbers() == [0, 1, 2])
   }
+
+  @Test func aDiskBelowTheFloorRefusesEventsAndNotTheUsersData() async throws {
+    let folder = try Folder()
+    let log = try folder.log { $0.minimumFreeDisk = .max }
+    let error = await thrown(StoreError.self) { try await log.record(Happened(number: 1)) }
+    #expect(error?.code == .full)
+    #expect(error?.isRetryable == true)
+    let encoded = await thrown(StoreError.self) { _ = try await log.record(encoded: [EncodedEvent(1)]) }
+    #expect(encoded?.code == .full)
+    try await log.transact { try $0.execute(sql: "CREATE TABLE mine (a)") }
+    let roomy = try folder.log { $0.minimumFreeDisk = 1 }
+    try await roomy.record(Happened(number: 2))
+    #expect(try await log.outboxNumbers() == [2])
+  }
 }

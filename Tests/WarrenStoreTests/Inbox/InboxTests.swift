@@ -247,6 +247,36 @@ struct InboxTests {
     #expect(try await effects(log).sorted() == [0, 1, 3, 4])
   }
 
+  @Test func whatAHandlerPublishesIsRecordedInItsCommitWithIDsThatRepeat() async throws {
+    let folder = try Folder()
+    let log = try await log(folder)
+    let publisher = FakeBroker()
+    let seen = Lock<[EventID?]>([])
+    let handler = log.inbox.on(Happened.self) { event, context in
+      // As a publisher does inside a handler.
+      let id = HandlerScope.current?.collect(EncodedEvent(event.number + 50), hasChosenID: false, for: publisher)
+      let isFirst = seen.withLock { seen in
+        seen.append(id)
+        return seen.count == 1
+      }
+      context.onCommit { db in
+        try db.execute(sql: "INSERT INTO effect VALUES (?)", arguments: [event.number])
+        if isFirst { throw Refused() }
+      }
+    }
+    #expect(await handler.handle(try delivery(1, id: "cause")).words == "failed")
+    #expect(try await log.count("warren_outbox") == 0)
+    #expect(await handler.handle(try delivery(1, id: "cause")).words == "handled, committed")
+    #expect(await handler.handle(try delivery(1, id: "cause")).words == "handled, committed")
+    #expect(try await log.outboxNumbers() == [51])
+    #expect(try await effects(log) == [1])
+    #expect(publisher.came.isEmpty)
+    let ids = seen.withLock { $0 }
+    #expect(ids.count == 2 && ids[0] == ids[1])
+    let recorded = try await log.database.read { try String.fetchOne($0, sql: "SELECT id FROM warren_outbox") }
+    #expect(recorded == ids[0]?.text)
+  }
+
   @Test func causationAndCorrelationGoOn() async throws {
     let folder = try Folder()
     let log = try await log(folder)
