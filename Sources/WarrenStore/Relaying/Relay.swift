@@ -62,6 +62,10 @@ public final class Relay: Service, CustomStringConvertible {
   /// True while this relay, and no other on the file, delivers.
   public var isActive: Bool { state.withLock { $0 == .active } }
 
+  /// The most events that were in memory at once.
+  var mostInMemory: Int { peak.withLock { $0 } }
+  let peak = Lock(0)
+
   /// Delivers until the task group shuts down gracefully or the task is cancelled. Then it waits for outcomes that are under
   /// way, for ``Options/gracePeriod`` at the most, and writes down what is confirmed.
   /// - Throws: ``StoreError`` when the file is damaged. Everything else is tried again.

@@ -174,6 +174,8 @@ final class RelaySession: Sendable {
       hand.bodies[entry.position] = .some(event)
       hand.lanes[entry.position] = entry.lane
     }
+    let count = hand.bodies.count
+    relay.peak.withLock { $0 = max($0, count) }
   }
 
   /// With commits that a power cut could undo, nothing may leave that is not on the disk.
