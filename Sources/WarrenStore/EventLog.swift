@@ -122,7 +122,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     self.wakeUp = wakeUp
     self.observer = observer
     committer = Committer(
-      database: database, timeout: options.timeout, longestTransaction: options.longestTransaction,
+      database: database, observer: observer, timeout: options.timeout, longestTransaction: options.longestTransaction,
       bounds: Bounds(rows: options.maximumBacklogRows, bytes: options.maximumBacklogBytes))
   }
 

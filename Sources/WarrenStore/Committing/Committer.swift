@@ -25,8 +25,14 @@ final class Committer: Sendable {
   let bounds: Bounds
   private let state = Lock(State())
   private let transactionBegan = Lock<ContinuousClock.Instant?>(nil)
+  private let observer: CommitObserver
+  private let caution = Lock(0)
 
-  init(database: any DatabaseWriter, timeout: Duration, longestTransaction: Duration, bounds: Bounds) {
+  init(
+    database: any DatabaseWriter, observer: CommitObserver, timeout: Duration, longestTransaction: Duration,
+    bounds: Bounds
+  ) {
+    self.observer = observer
     self.database = database
     self.timeout = timeout
     self.longestTransaction = longestTransaction
@@ -93,7 +99,7 @@ final class Committer: Sendable {
       return members
     }
     if !members.isEmpty {
-      GroupCommit(db: db, bounds: bounds, began: transactionBegan).commit(members)
+      GroupCommit(db: db, bounds: bounds, began: transactionBegan, observer: observer, caution: caution).commit(members)
       transactionBegan.withLock { $0 = nil }
     }
     let hasMore = state.withLock { state in

@@ -4,18 +4,30 @@ import WarrenSupport
 
 /// One transaction for several members, a result for each. Nobody gets one before COMMIT has returned.
 ///
-/// A member's failure takes back its own savepoint only. One that destroys the transaction (a ROLLBACK conflict clause, a raw
-/// COMMIT, a deferred foreign key that fails at the end) must not take its neighbours with it: all run again, one by one.
+/// A member's failure takes back only what that member wrote. One that destroys the transaction (a ROLLBACK conflict clause, a
+/// raw COMMIT, a deferred foreign key that fails at the end) must not take its neighbours with it: all run again, one by one.
+///
+/// Savepoints are what a failure needs, and SQLite allocates 64 KiB for each, which costs more than a small write. So a group
+/// first runs without; when a member throws, all is taken back and run again with one savepoint each.
 struct GroupCommit {
   let db: Database
   let bounds: Bounds
   /// When the transaction that runs began: who watches over it interrupts one that takes too long.
   let began: Lock<ContinuousClock.Instant?>
+  /// Sees what members do to the transaction behind our back.
+  let observer: CommitObserver
+  /// So many groups will use savepoints at once, because a member has thrown not long ago.
+  let caution: Lock<Int>
+
+  /// After a throw, this many groups are cautious.
+  private static let cautiousGroups = 16
 
   /// The transaction is gone. `wasCommitted` when a member committed it.
   private struct Lost: Error {
     var wasCommitted: Bool
   }
+  /// A member threw where there is no savepoint to go back to.
+  private struct NeedsSavepoints: Error {}
   private typealias Outcome = Result<Int64, any Error>
 
   func commit(_ members: [Member]) {
@@ -30,45 +42,54 @@ struct GroupCommit {
       if let member = members.first { alone(member) }
       return members.count
     }
-    var outcomes: [Outcome] = []
-    let mark: Int64
-    do {
-      try begin()
-      mark = try raiseMark(for: members)
-    } catch {
-      return fail(members, error)
+    let isCautious = caution.withLock { left in
+      defer { left = max(0, left - 1) }
+      return left > 0
     }
-    while outcomes.count < members.count {
-      let rest = members.dropFirst(outcomes.count)
-      do {
-        let plain = try appendPlain(rest)
-        outcomes.append(contentsOf: plain)
-        if plain.isEmpty, let member = rest.first { outcomes.append(try inSavepoint(member, mark: mark)) }
-      } catch let lost as Lost {
-        guard lost.wasCommitted else { return oneByOne(members) }
-        for (member, outcome) in zip(members, outcomes) { member.settle(outcome) }
-        members[members.startIndex + outcomes.count].settle(.failure(Self.endedByMember(committed: true)))
-        return outcomes.count + 1
-      } catch {
-        return fail(members, error)
-      }
-    }
-    do {
-      Faults.reached(.beforeCommit)
-      try run("COMMIT")
-      Faults.reached(.afterCommit)
-    } catch let error as DatabaseError where error.concernsEverybody {
-      return fail(members, error)
-    } catch {
-      return oneByOne(members)
-    }
-    for (member, outcome) in zip(members, outcomes) { member.settle(outcome) }
-    return members.count
+    if !isCautious, let settled = together(members, savepoints: false) { return settled }
+    return together(members, savepoints: true) ?? oneByOne(members)
   }
 
-  /// Writes what the first members have in common: entries that were checked before cannot fail for their own fault, so they
-  /// need no savepoints. SQLite allocates 64 KiB for each, which costs more than the entry. Empty when the first member is of
-  /// another kind, or a bound may refuse some.
+  /// Nil when the group has to be run in another way; nothing of it is left then.
+  private func together(_ members: ArraySlice<Member>, savepoints: Bool) -> Int? {
+    var outcomes: [Outcome] = []
+    do {
+      try begin()
+      while outcomes.count < members.count {
+        let rest = members.dropFirst(outcomes.count)
+        let plain = try appendPlain(rest)
+        outcomes.append(contentsOf: plain)
+        guard plain.isEmpty, let member = rest.first else { continue }
+        outcomes.append(try savepoints ? inSavepoint(member) : inTheOpen(member))
+      }
+      Faults.reached(.beforeCommit)
+      do {
+        try run("COMMIT")
+      } catch let error as DatabaseError where !error.concernsEverybody {
+        // A member's fault that shows only now.
+        leaveTransaction()
+        return oneByOne(members)
+      }
+      Faults.reached(.afterCommit)
+      for (member, outcome) in zip(members, outcomes) { member.settle(outcome) }
+      return members.count
+    } catch is NeedsSavepoints {
+      leaveTransaction()
+      caution.withLock { $0 = Self.cautiousGroups }
+      return nil
+    } catch let lost as Lost {
+      leaveTransaction()
+      guard lost.wasCommitted else { return oneByOne(members) }
+      for (member, outcome) in zip(members, outcomes) { member.settle(outcome) }
+      members[members.startIndex + outcomes.count].settle(.failure(Self.endedByMember(committed: true)))
+      return outcomes.count + 1
+    } catch {
+      return fail(members, error)
+    }
+  }
+
+  /// Writes what the first members have in common: entries that were checked before cannot fail for their own fault. Empty when
+  /// the first member is of another kind, or a bound may refuse some.
   private func appendPlain(_ members: ArraySlice<Member>) throws -> [Outcome] {
     guard bounds.areNone else { return [] }
     var counts: [Int] = []
@@ -86,43 +107,57 @@ struct GroupCommit {
     }
   }
 
-  /// - Throws: ``Lost``, or an error that concerns the whole group.
-  private func inSavepoint(_ member: Member, mark: Int64) throws -> Outcome {
+  private func work(_ member: Member) throws -> Int64 {
     switch member.work {
-    case .entries(let rows):
-      try run("SAVEPOINT warren_member")
-      do {
-        let position = try Head.append(rows, bounds: bounds, db)
-        try run("RELEASE warren_member")
-        return .success(position)
-      } catch let error as DatabaseError {
-        throw error
-      } catch {
-        try run("ROLLBACK TO warren_member")
-        try run("RELEASE warren_member")
-        return .failure(error)
-      }
+    case .entries(let rows): return try Head.append(rows, bounds: bounds, db)
     case .body(let turn):
-      try run("SAVEPOINT warren_member")
-      let outcome: Outcome
-      do {
-        try turn.run(db)
-        outcome = .success(0)
-      } catch {
-        if let error = error as? DatabaseError, error.concernsEverybody, !db.isInsideTransaction { throw error }
-        outcome = .failure(error)
+      let ends = observer.ends
+      let result = Result { try turn.run(db) }
+      // Also when it threw: what was committed must not run again.
+      let now = observer.ends
+      if now.commits != ends.commits { throw Lost(wasCommitted: true) }
+      if case .failure(let error as DatabaseError) = result, error.concernsEverybody, !db.isInsideTransaction {
+        throw Everybody(error: error)
       }
-      do {
-        guard db.isInsideTransaction else { throw Lost(wasCommitted: false) }
-        if case .failure = outcome { try run("ROLLBACK TO warren_member") }
-        try run("RELEASE warren_member")
-      } catch {
-        if let error = error as? DatabaseError, error.concernsEverybody { throw error }
-        leaveTransaction()
-        throw Lost(wasCommitted: try currentMark() == mark)
-      }
-      return outcome
+      if now != ends || !db.isInsideTransaction { throw Lost(wasCommitted: false) }
+      try result.get()
+      return 0
     }
+  }
+
+  /// The whole transaction was taken back by SQLite, for a reason that is no member's.
+  private struct Everybody: Error {
+    var error: DatabaseError
+  }
+
+  private func inTheOpen(_ member: Member) throws -> Outcome {
+    do {
+      return .success(try work(member))
+    } catch let everybody as Everybody {
+      throw everybody.error
+    } catch let lost as Lost {
+      throw lost
+    } catch {
+      throw NeedsSavepoints()
+    }
+  }
+
+  /// - Throws: ``Lost``, or an error that concerns the whole group.
+  private func inSavepoint(_ member: Member) throws -> Outcome {
+    try run("SAVEPOINT warren_member")
+    let outcome: Outcome
+    do {
+      outcome = .success(try work(member))
+    } catch let everybody as Everybody {
+      throw everybody.error
+    } catch let lost as Lost {
+      throw lost
+    } catch {
+      outcome = .failure(error)
+      try run("ROLLBACK TO warren_member")
+    }
+    try run("RELEASE warren_member")
+    return outcome
   }
 
   private func oneByOne(_ members: ArraySlice<Member>) -> Int {
@@ -135,38 +170,25 @@ struct GroupCommit {
   private func alone(_ member: Member) {
     do {
       try begin()
-      switch member.work {
-      case .entries(let rows):
-        let position = try Head.append(rows, bounds: bounds, db)
-        Faults.reached(.beforeCommit)
-        try run("COMMIT")
-        Faults.reached(.afterCommit)
-        member.settle(.success(position))
-      case .body(let turn):
-        let mark = try raiseMark(for: [member])
-        do {
-          try run("SAVEPOINT warren_member")
-          try turn.run(db)
-          do {
-            try run("RELEASE warren_member")
-          } catch let error as DatabaseError where error.resultCode == .SQLITE_ERROR {
-            leaveTransaction()
-            throw Self.endedByMember(committed: try currentMark() == mark)
-          }
-          Faults.reached(.beforeCommit)
-          try run("COMMIT")
-          Faults.reached(.afterCommit)
-          member.settle(.success(0))
-        } catch {
-          leaveTransaction()
-          // Thrown behind a COMMIT of its own.
-          let isCommitted = (try? currentMark()) == mark
-          member.settle(.failure(isCommitted ? Self.endedByMember(committed: true) : error))
-        }
-      }
+      let result = try work(member)
+      Faults.reached(.beforeCommit)
+      try run("COMMIT")
+      Faults.reached(.afterCommit)
+      member.settle(.success(result))
+    } catch let lost as Lost {
+      leaveTransaction()
+      member.settle(.failure(Self.endedByMember(committed: lost.wasCommitted)))
+    } catch let everybody as Everybody {
+      leaveTransaction()
+      member.settle(.failure(Self.mapped(everybody.error)))
     } catch {
       leaveTransaction()
-      member.settle(.failure(Self.mapped(error)))
+      // A body's own error goes to its caller as it is.
+      if case .body = member.work {
+        member.settle(.failure(error))
+      } else {
+        member.settle(.failure(Self.mapped(error)))
+      }
     }
   }
 
@@ -182,7 +204,11 @@ struct GroupCommit {
   private func begin() throws {
     leaveTransaction()
     began.withLock { $0 = .now }
-    try run("BEGIN IMMEDIATE")
+    do {
+      try run("BEGIN IMMEDIATE")
+    } catch {
+      throw Self.mapped(error)
+    }
   }
 
   private func run(_ sql: String) throws { try db.cachedStatement(sql: sql).execute() }
@@ -190,24 +216,6 @@ struct GroupCommit {
   /// GRDB ends the process when a transaction is left open.
   private func leaveTransaction() {
     if db.isInsideTransaction { try? db.execute(sql: "ROLLBACK") }
-  }
-
-  /// A number that is in the file exactly when this transaction was committed, which is the only way to learn that after a
-  /// member has ended it.
-  private func raiseMark(for members: ArraySlice<Member>) throws -> Int64 {
-    let hasBody = members.contains { if case .body = $0.work { true } else { false } }
-    guard hasBody else { return -1 }
-    _ = try RawStatement("UPDATE warren_head SET groups = groups + 1", db).step()
-    return try currentMark()
-  }
-
-  private func currentMark() throws -> Int64 {
-    let statement = try RawStatement("SELECT groups FROM warren_head", db)
-    guard try statement.step() else {
-      throw StoreError(.corrupted, "the table warren_head is empty: restore the file from a copy")
-    }
-    defer { statement.reset() }
-    return statement.int(0)
   }
 
   private static func mapped(_ error: any Error) -> StoreError { StoreError(error, doing: "recording") }

@@ -33,13 +33,12 @@ enum Schema {
   private static let statements = [
     "CREATE TABLE warren_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     // One row. `position` is the last one given; `rows` and `bytes` count the public entries ever recorded, so that the
-    // backlog is a subtraction. `groups` counts commits of several members: see ``Committer``.
+    // backlog is a subtraction.
     """
     CREATE TABLE warren_head (
-      only INTEGER PRIMARY KEY CHECK (only = 1), position INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
-      groups INTEGER NOT NULL)
+      only INTEGER PRIMARY KEY CHECK (only = 1), position INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL)
     """,
-    "INSERT INTO warren_head VALUES (1, 0, 0, 0, 0)",
+    "INSERT INTO warren_head VALUES (1, 0, 0, 0)",
     // `exchange` null: the event is private and is not published.
     """
     CREATE TABLE warren_events (

@@ -22,14 +22,25 @@ final class WakeUp: Sendable {
   }
 }
 
-/// Hears the commits of the writing connection, whoever made them.
+/// Hears the commits and rollbacks of the writing connection, whoever made them.
 final class CommitObserver: TransactionObserver, Sendable {
+  struct Ends: Sendable, Equatable {
+    var commits = 0
+    var rollbacks = 0
+  }
   private let wakeUp: WakeUp
+  private let counts = Lock(Ends())
   init(_ wakeUp: WakeUp) { self.wakeUp = wakeUp }
+
+  /// How many transactions have ended.
+  var ends: Ends { counts.withLock { $0 } }
 
   func observes(eventsOfKind eventKind: DatabaseEventKind) -> Bool { false }
   func databaseDidChange() {}
   func databaseDidChange(with event: DatabaseEvent) {}
-  func databaseDidCommit(_ db: Database) { wakeUp.call() }
-  func databaseDidRollback(_ db: Database) {}
+  func databaseDidRollback(_ db: Database) { counts.withLock { $0.rollbacks += 1 } }
+  func databaseDidCommit(_ db: Database) {
+    counts.withLock { $0.commits += 1 }
+    wakeUp.call()
+  }
 }

@@ -28,6 +28,9 @@ struct BenchOutbox: AsyncParsableCommand {
   @Option(help: "Make the store in this file; it is removed afterwards. Default: in the temporary folder.")
   var store: String?
 
+  @Flag(help: "Record in a transaction that also writes a row of the service's own.")
+  var transact = false
+
   @Flag(help: "Only record; no broker is needed.")
   var recordOnly = false
 
@@ -45,6 +48,7 @@ struct BenchOutbox: AsyncParsableCommand {
       defer { for end in ["", "-wal", "-shm", "-relay"] { try? FileManager.default.removeItem(atPath: path + end) } }
       let log = try Store.open(path, source: BenchOptions.service, mustExist: false)
       let sync = try SyncTime.measure(beside: path)
+      if transact { try await log.transact { try $0.execute(sql: "CREATE TABLE own (id INTEGER)") } }
       try await record(log, sync)
       guard !recordOnly else { return .done }
       try await withRabbitMQ(try options.broker.configuration(named: "bench")) { rabbit in
@@ -63,7 +67,7 @@ struct BenchOutbox: AsyncParsableCommand {
   }
 
   private func record(_ log: EventLog, _ sync: Double) async throws {
-    let (count, callers) = (options.count, callers)
+    let (count, callers, transact) = (options.count, callers, transact)
     let note = try BenchEvent.note(size: options.size, id: 1_000_000)
     let watch = Stopwatch()
     let latencies = try await withThrowingTaskGroup(of: [Double].self) { group in
@@ -72,7 +76,16 @@ struct BenchOutbox: AsyncParsableCommand {
           var latencies: [Double] = []
           for id in stride(from: caller, to: count, by: callers) {
             let start = ContinuousClock.now
-            try await log.record(BenchEvent(id: 1_000_000 + id, note: note), options: publishOptions(id))
+            let event = BenchEvent(id: 1_000_000 + id, note: note)
+            let options = publishOptions(id)
+            if transact {
+              try await log.transact { db in
+                try db.cachedStatement(sql: "INSERT INTO own VALUES (?)").execute(arguments: [id])
+                try log.record(event, options: options, in: db)
+              }
+            } else {
+              try await log.record(event, options: options)
+            }
             latencies.append((ContinuousClock.now - start) / .microseconds(1))
           }
           return latencies
@@ -82,7 +95,8 @@ struct BenchOutbox: AsyncParsableCommand {
     }
     let (seconds, cpu) = watch.stop()
     try Measurement(
-      bench: "outbox.record", queue: options.queue, count: count, window: 0, callers: callers, size: options.size,
+      bench: transact ? "outbox.transact" : "outbox.record", queue: options.queue, count: count, window: 0,
+      callers: callers, size: options.size,
       seconds: seconds, cpuMicroseconds: cpu, latencies: latencies, syncMicroseconds: sync
     ).emitLine()
   }
