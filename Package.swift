@@ -14,6 +14,7 @@ let settings: [SwiftSetting] = [
 
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -23,6 +24,7 @@ let package = Package(
   products: [
     .library(name: "Warren", targets: ["Warren"]),
     .library(name: "WarrenRabbitMQ", targets: ["WarrenRabbitMQ"]),
+    .library(name: "WarrenStore", targets: ["WarrenStore"]),
     .executable(name: "warrenctl", targets: ["warrenctl"]),
   ],
   dependencies: [
@@ -32,6 +34,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.2.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.0.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
   ],
   targets: [
@@ -58,13 +61,23 @@ let package = Package(
         .product(name: "Tracing", package: "swift-distributed-tracing"),
       ],
       swiftSettings: settings),
+    .target(
+      name: "WarrenStore",
+      dependencies: [
+        "Warren", "WarrenSupport", grdb, lifecycle, logging, .product(name: "GRDBSQLite", package: "GRDB.swift"),
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
+      ],
+      swiftSettings: settings),
     .executableTarget(
-      name: "warrenctl", dependencies: ["WarrenRabbitMQ", "WarrenSupport", arguments, lifecycle, logging, signals],
+      name: "warrenctl",
+      dependencies: ["WarrenRabbitMQ", "WarrenStore", "WarrenSupport", grdb, arguments, lifecycle, logging, signals],
       swiftSettings: settings),
     .testTarget(name: "WarrenTests", dependencies: ["Warren", "WarrenSupport"], swiftSettings: settings),
     .target(name: "FlightEvents", dependencies: ["Warren"], path: "Examples/FlightEvents", swiftSettings: settings),
     .executableTarget(
-      name: "airline", dependencies: ["FlightEvents", "WarrenRabbitMQ", arguments], path: "Examples/Airline",
+      name: "airline", dependencies: ["FlightEvents", "WarrenRabbitMQ", "WarrenStore", grdb, arguments],
+      path: "Examples/Airline",
       swiftSettings: settings),
     .executableTarget(
       name: "delays", dependencies: ["FlightEvents", "WarrenRabbitMQ", arguments, lifecycle, logging, signals],
@@ -72,6 +85,13 @@ let package = Package(
     .target(
       name: "BrokerFixture", dependencies: ["WarrenRabbitMQ", "WarrenSupport"], path: "Tests/BrokerFixture",
       swiftSettings: settings),
+    // Kills processes of itself: scripts/test runs it, and for longer scripts/torture.
+    .executableTarget(
+      name: "crashes",
+      dependencies: ["WarrenRabbitMQ", "WarrenStore", grdb, arguments, lifecycle, signals], path: "Tests/Crashes",
+      swiftSettings: settings),
+    .testTarget(
+      name: "WarrenStoreTests", dependencies: ["Warren", "WarrenStore", "WarrenSupport", grdb], swiftSettings: settings),
     .testTarget(
       name: "WarrenRabbitMQTests",
       dependencies: [
@@ -85,6 +105,10 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "FaultWorker", dependencies: ["WarrenRabbitMQ", lifecycle, logging, signals], path: "Tests/FaultWorker",
+      swiftSettings: settings),
+    .testTarget(
+      name: "WarrenStoreBrokerTests",
+      dependencies: ["WarrenRabbitMQ", "WarrenStore", "BrokerFixture", "WarrenSupport", grdb, "warrenctl"],
       swiftSettings: settings),
     // These break the broker that they run against, so they run alone: scripts/test gives them a pass of their own.
     .testTarget(

@@ -12,5 +12,7 @@ struct Warrenctl: AsyncParsableCommand {
       74 input or output failed, 75 try again, 78 wrong configuration.
       """,
     version: "0.1.0",
-    subcommands: [PublishCommand.self, TailCommand.self, BenchCommand.self])
+    subcommands: [
+      PublishCommand.self, TailCommand.self, RelayCommand.self, OutboxCommand.self, BenchCommand.self,
+    ])
 }

@@ -14,6 +14,8 @@ public struct EventMetadata: Hashable, Sendable {
   public var source: String?
   /// When it happened, to the millisecond.
   public var time: Date?
+  /// When it was recorded in a log, to the second on the wire: AMQP's `timestamp`. Nil when that says the same as the time.
+  public var recordedAt: Date?
   /// The ordering key: events of one type and one key are delivered in the order in which they were published.
   public var key: String?
   /// CloudEvents' `subject`: what, inside the source, the event is about.

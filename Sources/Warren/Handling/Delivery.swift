@@ -19,11 +19,12 @@ public struct Delivery: Sendable {
   /// The routing key that it was published with.
   public let routingKey: String
   private let lazyMetadata: LazyMetadata
+  private let ownID: @Sendable () -> Bool
 
-  /// Makes a delivery. `metadata` is called at most once, when somebody asks for it.
+  /// Makes a delivery. `metadata` is called at most once, when somebody asks for it; `hasOwnID` each time.
   public init(
     type: EventType, body: Data, isRedelivered: Bool = false, queue: String = "", routingKey: String? = nil,
-    metadata: @escaping @Sendable () -> EventMetadata
+    hasOwnID: @escaping @Sendable () -> Bool = { false }, metadata: @escaping @Sendable () -> EventMetadata
   ) {
     self.type = type
     self.body = body
@@ -31,7 +32,11 @@ public struct Delivery: Sendable {
     self.queue = queue
     self.routingKey = routingKey ?? type.name
     self.lazyMetadata = LazyMetadata(metadata)
+    self.ownID = hasOwnID
   }
+
+  /// True when the message says that its id was made by Warren, and so is never used for two different events.
+  public var hasOwnID: Bool { ownID() }
 
   /// Id, source, time, key, correlation and headers. Decoded when first asked for.
   public var metadata: EventMetadata { lazyMetadata.value }

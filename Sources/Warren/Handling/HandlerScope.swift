@@ -17,7 +17,7 @@ package final class HandlerScope: Sendable {
   }
   private let state = Lock(State())
 
-  init(delivery: Delivery, name: String) {
+  package init(delivery: Delivery, name: String) {
     self.delivery = delivery
     self.name = name
   }
@@ -45,7 +45,7 @@ package final class HandlerScope: Sendable {
   }
 
   /// Runs a handler's body: a decision it made stands above its return or throw; only success lets its publishes go.
-  static func run(
+  package static func run(
     _ delivery: Delivery, name: String, _ body: (HandlerContext) async throws -> Void
   ) async -> HandlerResult {
     let scope = HandlerScope(delivery: delivery, name: name)
@@ -55,7 +55,29 @@ package final class HandlerScope: Sendable {
     } catch {
       outcome = .failed(error)
     }
-    let (decision, collected) = scope.state.withLock { state in
+    return scope.end(outcome)
+  }
+
+  /// The same for a body that does not suspend.
+  package static func runNow(
+    _ delivery: Delivery, name: String, _ body: (HandlerContext) throws -> Void
+  ) -> HandlerResult {
+    let scope = HandlerScope(delivery: delivery, name: name)
+    var outcome = HandlerOutcome.handled
+    do {
+      try $current.withValue(scope) { try body(HandlerContext(delivery: delivery, scope: scope)) }
+    } catch {
+      outcome = .failed(error)
+    }
+    return scope.end(outcome)
+  }
+
+  /// What the handler sees of this run.
+  package var context: HandlerContext { HandlerContext(delivery: delivery, scope: self) }
+
+  /// Closes the run and says what it came to.
+  package func end(_ outcome: HandlerOutcome) -> HandlerResult {
+    let (decision, collected) = state.withLock { state in
       state.isOpen = false
       return (state.decision, state.collected)
     }

@@ -1,9 +1,11 @@
 /// FNV-1a with 128 bits (the parameters of RFC 9923): the same bytes give the same number in every process, on every
 /// machine and in every version, which Swift's own `Hasher` does not promise. Not for use against an adversary.
-struct StableHash {
+package struct StableHash {
   private var state: UInt128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d
 
-  mutating func combine(_ bytes: some Sequence<UInt8>) {
+  package init() {}
+
+  package mutating func combine(_ bytes: some Sequence<UInt8>) {
     for byte in bytes {
       state ^= UInt128(byte)
       state &*= 0x0000_0000_0100_0000_0000_0000_0000_013b
@@ -11,10 +13,10 @@ struct StableHash {
   }
 
   /// Text with an end mark, so that ("ab", "c") and ("a", "bc") differ.
-  mutating func combine(_ text: String) {
+  package mutating func combine(_ text: String) {
     combine(text.utf8)
     combine(CollectionOfOne(0xff))
   }
 
-  var value: UInt128 { state }
+  package var value: UInt128 { state }
 }

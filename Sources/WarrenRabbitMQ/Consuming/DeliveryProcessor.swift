@@ -40,7 +40,9 @@ struct DeliveryProcessor: Sendable {
     }
     let properties = message.properties
     let delivery = Delivery(
-      type: type, body: message.body, isRedelivered: message.isRedelivered, queue: queue, routingKey: message.routingKey
+      type: type, body: message.body, isRedelivered: message.isRedelivered, queue: queue,
+      routingKey: message.routingKey,
+      hasOwnID: { (try? MessageProperties(reading: properties))?.headers[Headers.ownID]?.int == 1 }
     ) {
       // Readable: it was looked through above.
       EventMetadata((try? MessageProperties(reading: properties)) ?? MessageProperties(), type: type)

@@ -18,6 +18,9 @@ import WarrenSupport
 public actor Publisher: EncodedPublisher {
   /// What a publisher does beyond the defaults.
   public struct Options: Sendable {
+    /// With a log: each publish waits until the broker has confirmed the event, for ``RabbitMQConfiguration/Publishing/timeout``
+    /// at the most. What is not confirmed by then throws, stays recorded, and is delivered later.
+    public var waitsForConfirm = false
     /// What becomes of an event for which no queue is bound.
     public var unroutable = UnroutablePolicy.fail
     /// What runs around every publish, the first one outermost, after the event was encoded. Not run for events that
@@ -28,23 +31,32 @@ public actor Publisher: EncodedPublisher {
     public init() {}
   }
 
-  private nonisolated let rabbit: RabbitMQ
+  nonisolated let rabbit: RabbitMQ
   private nonisolated let source: ServiceName
-  private nonisolated let options: Options
+  nonisolated let options: Options
+  nonisolated let log: (any EventRecorder)?
+  nonisolated let collector: (any EncodedPublisher)?
   private nonisolated let observer = PublishObserver()
   private nonisolated let known = Lock<Set<EventType>>([])
 
   /// - Parameters:
   ///   - rabbit: the broker. Its `run()` must be running for a publish to succeed.
   ///   - source: the service that the events come from: AMQP's `app-id` and CloudEvents' `source`.
+  ///   - log: with one, a publish returns when the event is recorded there, also while the broker is away; the log's relay
+  ///     delivers it.
   ///   - options: what differs from the defaults.
-  public init(_ rabbit: RabbitMQ, source: ServiceName, options: Options = .init()) {
+  public init(
+    _ rabbit: RabbitMQ, source: ServiceName, log: (any EventRecorder)? = nil, options: Options = .init()
+  ) {
     self.rabbit = rabbit
     self.source = source
+    self.log = log
+    collector = log.map { RecordingPublisher($0) }
     self.options = options
   }
 
-  /// Publishes one event and returns when the broker has confirmed it in every queue that it was routed to.
+  /// Publishes one event and returns when the broker has confirmed it in every queue that it was routed to; with a log, when
+  /// it is recorded there.
   ///
   /// Ends by the deadline ``RabbitMQConfiguration/Publishing/timeout`` at the latest, and early when the task is cancelled.
   /// - Throws: ``PublishError``, which says whether the event may have been published; `WarrenError` when the event, its type
@@ -52,22 +64,29 @@ public actor Publisher: EncodedPublisher {
   @discardableResult
   public nonisolated func publish<E: Event>(_ event: E, options: PublishOptions = .init()) async throws -> Receipt {
     let encoded = try encode(event, options)
-    if let id = HandlerScope.current?.collect(encoded, hasChosenID: options.id != nil, for: self) {
+    if let id = HandlerScope.current?.collect(encoded, hasChosenID: options.id != nil, for: collector ?? self) {
       return .collected(id)
     }
     return try await observer.publishing(encoded) { encoded in
       let last = Lock(encoded.metadata)
+      let recorded = Lock<LogPosition?>(nil)
       try await self.options.middleware.run(encoded) { encoded in
         last.withLock { $0 = encoded.metadata }
+        if let log = self.log {
+          let position = try await self.record(encoded, in: log)
+          recorded.withLock { $0 = position }
+          return
+        }
         let outcome = await self.send(encoded)
         if let error = PublishError(outcome, of: encoded.metadata) { throw error }
       }
-      return .confirmed(last.withLock { $0.id } ?? EventID())
+      let id = last.withLock { $0.id } ?? EventID()
+      return recorded.withLock { $0 }.map { .recorded(id, $0) } ?? .confirmed(id)
     }
   }
 
   /// Publishes events in order, many at once on the wire, and returns one receipt each, in the same order, when all are
-  /// confirmed.
+  /// confirmed; with a log, when all are recorded.
   ///
   /// An event that fails does not stop those behind it. Each has the deadline of ``RabbitMQConfiguration/Publishing/timeout``
   /// from when the window has room for it; when the broker answers nothing for that long, the rest ends as not published.
@@ -81,6 +100,7 @@ public actor Publisher: EncodedPublisher {
     contentsOf events: some Sequence<E>, options: (E) -> PublishOptions = { _ in .init() }
   ) async throws -> [Receipt] {
     let scope = HandlerScope.current
+    if let log, scope == nil { return try await record(contentsOf: events, options: options, in: log) }
     var receipts: [Receipt] = []
     let batch = EncodedStream(self, isBatch: true)
     var failure: (any Error)?
@@ -89,7 +109,7 @@ public actor Publisher: EncodedPublisher {
       do {
         let eventOptions = options(event)
         var encoded = try encode(event, eventOptions)
-        if let id = scope?.collect(encoded, hasChosenID: eventOptions.id != nil, for: self) {
+        if let id = scope?.collect(encoded, hasChosenID: eventOptions.id != nil, for: collector ?? self) {
           receipts.append(.collected(id))
           continue
         }
@@ -120,7 +140,7 @@ public actor Publisher: EncodedPublisher {
   }
 
   /// Middleware may change an event of a batch or refuse it, but cannot wait for its outcome: that is what makes it a batch.
-  private nonisolated func throughMiddleware(_ event: EncodedEvent) async throws -> EncodedEvent {
+  nonisolated func throughMiddleware(_ event: EncodedEvent) async throws -> EncodedEvent {
     guard !options.middleware.isEmpty else { return event }
     let last = Lock<EncodedEvent?>(nil)
     try await options.middleware.run(event) { event in last.withLock { $0 = event } }
@@ -132,23 +152,11 @@ public actor Publisher: EncodedPublisher {
 
   // MARK: Encoding
 
-  private nonisolated func encode<E: Event>(_ event: E, _ options: PublishOptions) throws(WarrenError) -> EncodedEvent {
-    try options.validate()
-    let (type, body) = try event.encoded()
+  nonisolated func encode<E: Event>(_ event: E, _ options: PublishOptions) throws(WarrenError) -> EncodedEvent {
+    let encoded = try EncodedEvent(event, options: options, source: source)
+    let type = encoded.metadata.type
     if !known.withLock({ $0.contains(type) }) { try type.validate() }
-    let cause = HandlerScope.current?.delivery.metadata
-    var metadata = EventMetadata(type: type, source: source.name)
-    if let id = options.id { metadata.id = id }
-    if let time = options.time { metadata.time = time }
-    metadata.key = options.key
-    metadata.subject = options.subject
-    metadata.headers = options.headers
-    metadata.correlationID = options.correlationID ?? cause?.correlationID ?? cause?.id?.text
-    metadata.causationID = cause?.id?.text
-    metadata.trace = TraceContext.current()
-    return EncodedEvent(
-      metadata: metadata, body: body, routingKey: options.routingKey, expiry: options.expiry,
-      hasOwnID: options.id == nil)
+    return encoded
   }
 
   /// The frames of an event, or why it cannot be sent. Where its exchange has to be declared first, that may take as long

@@ -18,7 +18,7 @@ extension MessageProperties {
     }
     messageID = metadata.id?.text
     appID = metadata.source
-    if let time = metadata.time {
+    if let time = metadata.recordedAt ?? metadata.time {
       timestamp = UInt64(bitPattern: Int64(max(-8e12, min(8e12, time.timeIntervalSince1970.rounded(.down)))))
     }
     correlationID = metadata.correlationID
@@ -70,6 +70,11 @@ extension EventMetadata {
       subject: text(Headers.subject), correlationID: properties.correlationID, causationID: text(Headers.causation),
       trace: trace.isEmpty ? nil : trace, contentType: properties.contentType,
       headers: headers.filter { !Self.knownHeaders.contains($0.key) })
+    if let recorded = properties.timestamp.map({ Date(seconds: $0) }), let time,
+      recorded.timeIntervalSince1970 != time.timeIntervalSince1970.rounded(.down)
+    {
+      recordedAt = recorded
+    }
     let declared = properties.type ?? text(Headers.type)
     if let declared, declared != type.name { declaredType = declared }
   }

@@ -34,7 +34,11 @@ struct BenchOptions: ParsableArguments {
   static let service: ServiceName = "warren-bench"
 
   /// The entities of the measurement, freshly made; deleted at the end.
-  func withQueue(_ rabbit: RabbitMQ, _ body: () async throws -> Void) async throws {
+  func withQueue(
+    _ rabbit: RabbitMQ, singleActiveConsumer: Bool = false, _ body: () async throws -> Void
+  ) async throws {
+    var handlerOptions = handlerOptions
+    handlerOptions.singleActiveConsumer = singleActiveConsumer
     let owner = try QueueOwner(service: Self.service)
     let entities = TopologyEntity.subscription(owner, BenchEvent.eventType, handlerOptions)
     try await delete(entities, rabbit)

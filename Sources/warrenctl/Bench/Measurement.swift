@@ -54,6 +54,8 @@ struct Measurement {
   var seconds: Double
   var cpuMicroseconds: Int
   var latencies: [Double] = []
+  /// The median time of one sync of the disk in this run.
+  var syncMicroseconds: Double?
 
   func emitLine() throws {
     func number(_ value: Double, _ digits: Int = 1) -> String { String(format: "%.\(digits)f", value) }
@@ -69,6 +71,7 @@ struct Measurement {
       fields.append(#""p50_us":\#(number(sorted[sorted.count / 2], 0))"#)
       fields.append(#""p99_us":\#(number(sorted[min(sorted.count - 1, sorted.count * 99 / 100)], 0))"#)
     }
+    if let syncMicroseconds { fields.append(#""sync_us":\#(number(syncMicroseconds, 0))"#) }
     fields.append(#""rss_kb":\#(Stopwatch.peakKilobytes())"#)
     try emit(Array("{\(fields.joined(separator: ","))}".utf8))
   }

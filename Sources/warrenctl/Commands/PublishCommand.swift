@@ -13,6 +13,9 @@ struct PublishCommand: AsyncParsableCommand {
 
       Exit code 0 only when every line is confirmed; 65 when there were bad lines; 69 when nobody is bound (see \
       --accept-unroutable) or the broker is unavailable; 75 when some events may succeed when they are sent again.
+
+      With --store a line is safe once it is recorded. Exit code 0 when all are confirmed (with --no-relay: recorded), 75 when \
+      some are held or still wait after --wait: they are delivered later, and must not be sent again.
       """)
 
   @Argument(help: "The event type, such as user.created.")
@@ -33,7 +36,21 @@ struct PublishCommand: AsyncParsableCommand {
   @Flag(help: "End with a report as one JSON line on standard output.")
   var json = false
 
+  @Option(
+    help: "Record the events in this store; a relay, here or in another process, delivers them.", completion: .file())
+  var store: String?
+
+  @Flag(help: "With --store: only record.")
+  var noRelay = false
+
+  @Option(help: "With --store: give up waiting for confirms after so many seconds without progress.")
+  var wait = 10.0
+
   @OptionGroup var broker: BrokerOptions
+
+  func validate() throws {
+    if noRelay, store == nil { throw ValidationError("--no-relay needs --store") }
+  }
 
   func run() async throws {
     try await reporting {
@@ -47,6 +64,7 @@ struct PublishCommand: AsyncParsableCommand {
         say("warrenctl: \(error)")
         return .inputOutput
       }
+      if let store { return try await publish(to: store, type, source, configuration, lines) }
       var tally = PublishTally()
       try await Interrupt.watching { interrupt in
         try await withRabbitMQ(configuration) { rabbit in
@@ -58,6 +76,26 @@ struct PublishCommand: AsyncParsableCommand {
       }
       tally.report(json: json)
       return tally.status
+    }
+  }
+
+  private func publish(
+    to store: String, _ type: EventType, _ source: ServiceName, _ configuration: RabbitMQConfiguration, _ lines: Lines
+  ) async throws -> ExitStatus {
+    let log = try Store.open(store, source: source, mustExist: false)
+    let longest = configuration.publishing.maximumBodySize
+    return try await Interrupt.watching { interrupt in
+      var job = StorePublish(
+        type: type, source: source, keyField: key, log: log, lines: lines, longest: longest)
+      if noRelay {
+        try await job.recordAll(interrupt)
+        return job.report([:], isRelayed: false, json: json)
+      }
+      let held = try await withRelay(log, configuration, acceptUnroutable: acceptUnroutable) { watch in
+        try await job.recordAll(interrupt)
+        return try await job.waitForDelivery(watch, patience: .seconds(wait), interrupt)
+      }
+      return job.report(held, isRelayed: true, json: json)
     }
   }
 
@@ -116,7 +154,7 @@ struct PublishCommand: AsyncParsableCommand {
 }
 
 /// What `first` returns, or nil when `second` returns before.
-private func firstOf<R: Sendable>(
+func firstOf<R: Sendable>(
   _ first: @escaping @Sendable () async throws -> R, _ second: @escaping @Sendable () async -> Void
 ) async throws -> R? {
   let result = Watched<Result<R?, any Error>?>(nil)

@@ -106,7 +106,7 @@ struct TailCommand: AsyncParsableCommand {
 }
 
 /// Returns when one of them has.
-private func untilFirst(_ waits: (@Sendable () async -> Void)...) async throws {
+func untilFirst(_ waits: (@Sendable () async -> Void)...) async throws {
   await withTaskGroup(of: Void.self) { group in
     for wait in waits { group.addTask { await wait() } }
     await group.next()

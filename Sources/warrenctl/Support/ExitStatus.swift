@@ -1,6 +1,7 @@
 import ArgumentParser
 import Warren
 import WarrenRabbitMQ
+import WarrenStore
 
 /// How a command ends: the numbers of BSD's `sysexits.h`.
 enum ExitStatus: Int32 {
@@ -35,6 +36,12 @@ func reporting(_ body: () async throws -> ExitStatus) async throws {
   } catch let error as WarrenError {
     say("warrenctl: \(error.message)")
     status = .usage
+  } catch let error as StoreError {
+    say("warrenctl: \(error.message)")
+    status = ExitStatus(error)
+  } catch let error as StoreProblem {
+    say("warrenctl: \(error.text)")
+    status = error.status
   } catch let error as OutputFailed {
     // A reader that has seen enough, such as `head`, is no failure worth words.
     if !error.isClosedPipe { say("warrenctl: \(error)") }

@@ -1,0 +1,24 @@
+extension EncodedEvent {
+  /// The event as bytes, with the metadata of a new publish: a new id unless the options give one, the current time,
+  /// correlation and causation of the event that is being handled, and the trace of the current task.
+  ///
+  /// The type's name is not checked here, because its rules cost as much as a small body: a caller does it once per type.
+  /// - Throws: ``WarrenError`` when the event has no JSON form or an option breaks a limit.
+  package init<E: Event>(_ event: E, options: PublishOptions, source: ServiceName) throws(WarrenError) {
+    try options.validate()
+    let (type, body) = try event.encoded()
+    let cause = HandlerScope.current?.delivery.metadata
+    var metadata = EventMetadata(type: type, source: source.name)
+    if let id = options.id { metadata.id = id }
+    if let time = options.time { metadata.time = time }
+    metadata.key = options.key
+    metadata.subject = options.subject
+    metadata.headers = options.headers
+    metadata.correlationID = options.correlationID ?? cause?.correlationID ?? cause?.id?.text
+    metadata.causationID = cause?.id?.text
+    metadata.trace = TraceContext.current()
+    self.init(
+      metadata: metadata, body: body, routingKey: options.routingKey, expiry: options.expiry,
+      hasOwnID: options.id == nil)
+  }
+}

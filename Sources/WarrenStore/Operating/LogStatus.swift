@@ -1,0 +1,80 @@
+import GRDB
+public import Warren
+
+/// How a log stands: what waits, what is held and why, and who delivers.
+public struct LogStatus: Sendable, Hashable {
+  /// The last position given.
+  public var head: LogPosition
+  /// Everything up to here is confirmed or held.
+  public var checkpoint: LogPosition
+  /// Events that wait for their first try, held ones not included.
+  public var backlogRows: Int
+  /// Bytes of body and headers of the backlog.
+  public var backlogBytes: Int
+  /// How long the oldest event of the backlog has waited; nil without a backlog.
+  public var oldestAge: Duration?
+  /// Held events by the reason of the oldest in their lane: `unroutable`, `congested`, `exchange`, `refused`.
+  public var held: [String: Int]
+  /// Events that are not due yet.
+  public var scheduled: Int
+  /// Events that a bound or an operator has removed.
+  public var dropped: Int
+  /// The process whose relay delivers; nil when there is none. 0 when it has not said.
+  public var relayProcess: Int32?
+  /// How long ago that relay last got on or had nothing to do; nil without one.
+  public var relaySilence: Duration?
+  /// The size of SQLite's write-ahead log in bytes.
+  public var walBytes: Int
+
+  /// True when events have waited for half a minute and nothing delivers them: no relay runs, or it is frozen.
+  public var isAbandoned: Bool {
+    guard let oldestAge, oldestAge > .seconds(30) else { return false }
+    return relayProcess == nil || (relaySilence ?? .zero) > .seconds(30)
+  }
+}
+
+extension EventLog {
+  /// How the log stands, for health checks and operators.
+  /// - Throws: ``StoreError``.
+  public func status() async throws -> LogStatus {
+    let now = Int64(wallClockMilliseconds())
+    var status: LogStatus
+    do {
+      status = try await database.read { try Self.status($0, now: now) }
+    } catch {
+      throw StoreError(error, doing: "reading the log's status")
+    }
+    if let holder = RelayLock.holder(of: path) {
+      status.relayProcess = holder.process
+      status.relaySilence = .milliseconds(max(0, now - holder.progressAt))
+    }
+    status.walBytes = fileSize(path + "-wal")
+    return status
+  }
+
+  private static func status(_ db: Database, now: Int64) throws -> LogStatus {
+    func int(_ sql: String) throws -> Int64 { try Int64.fetchOne(db, sql: sql) ?? 0 }
+    let relay = "FROM warren_readers WHERE name = 'relay'"
+    let checkpoint = try int("SELECT position \(relay)")
+    var held: [String: Int] = [:]
+    let causes = "SELECT cause, count(*) AS n FROM warren_held WHERE reason <> 'discarded' GROUP BY cause"
+    for row in try Row.fetchAll(db, sql: causes) { held[row["cause"]] = row["n"] }
+    let oldest = try Int64.fetchOne(
+      db,
+      sql: """
+        SELECT min(recorded) FROM (
+          SELECT recorded FROM (SELECT recorded FROM warren_outbox WHERE position > ?1 ORDER BY position LIMIT 1)
+          UNION ALL SELECT recorded FROM
+            (SELECT recorded FROM warren_events WHERE position > ?1 AND exchange IS NOT NULL ORDER BY position LIMIT 1))
+        """, arguments: [checkpoint])
+    return LogStatus(
+      head: LogPosition(rawValue: try int("SELECT position FROM warren_head")),
+      checkpoint: LogPosition(rawValue: checkpoint),
+      backlogRows: Int(try int("SELECT (SELECT rows FROM warren_head) - (SELECT rows \(relay))")),
+      backlogBytes: Int(try int("SELECT (SELECT bytes FROM warren_head) - (SELECT bytes \(relay))")),
+      oldestAge: oldest.map { .milliseconds(max(0, now - $0)) }, held: held,
+      scheduled: Int(try int("SELECT count(*) FROM warren_scheduled")),
+      dropped: Int(try int("SELECT coalesce(sum(count), 0) FROM warren_dropped")), relayProcess: nil, relaySilence: nil,
+      walBytes: 0)
+  }
+}

@@ -1,0 +1,67 @@
+import GRDB
+import Warren
+
+/// The head row: where positions come from.
+///
+/// It is read and written by SQL in the transaction that uses the positions, so it goes up and down with it: a rolled back
+/// savepoint, a raw COMMIT in the middle, another process: none of them needs a rule of its own.
+enum Head {
+  // Writing comes first, so that a deferred transaction takes the write lock at once instead of failing when it has to
+  // upgrade. Not one statement with RETURNING: SQLite makes a temporary table for it.
+  private static let allocate = "UPDATE warren_head SET position = position + ?1, rows = rows + ?1, bytes = bytes + ?2"
+  private static let allocated = "SELECT position, rows, bytes FROM warren_head"
+
+  /// Writes entries into the outbox and returns the position of the first; the others follow.
+  static func append(_ rows: some Collection<EventRow>, bounds: Bounds, _ db: Database) throws -> Int64 {
+    let statement = try RawStatement(allocate, db)
+    statement.bind(1, Int64(rows.count))
+    statement.bind(2, rows.reduce(0) { $0 + $1.size })
+    _ = try statement.step()
+    let result = try RawStatement(allocated, db)
+    guard try result.step() else {
+      throw StoreError(.corrupted, "the table warren_head is empty: restore the file from a copy")
+    }
+    let last = result.int(0)
+    let recorded = (rows: result.int(1), bytes: result.int(2))
+    result.reset()
+    try bounds.check(recorded, db)
+    let now = Int64(wallClockMilliseconds())
+    let insert = try RawStatement(EventRow.insertOutbox, db)
+    var position = last - Int64(rows.count)
+    for row in rows {
+      position += 1
+      row.bind(to: insert, position: position, recordedAt: now)
+      _ = try insert.step()
+    }
+    return last - Int64(rows.count) + 1
+  }
+}
+
+/// What recording may use at most, where the user has set it.
+struct Bounds: Sendable {
+  var rows: Int?
+  var bytes: Int?
+
+  var areNone: Bool { rows == nil && bytes == nil }
+
+  /// - Throws: ``StoreError`` with code ``StoreError/Code/full``.
+  func check(_ recorded: (rows: Int64, bytes: Int64), _ db: Database) throws {
+    guard !areNone else { return }
+    let statement = try RawStatement("SELECT rows, bytes FROM warren_readers WHERE name = 'relay'", db)
+    guard try statement.step() else { return }
+    let backlog = (rows: recorded.rows - statement.int(0), bytes: recorded.bytes - statement.int(1))
+    statement.reset()
+    if let rows, backlog.rows > rows {
+      throw StoreError(
+        .full,
+        "\(backlog.rows) events would wait for the broker and maximumBacklogRows is \(rows): is the relay running?",
+        isRetryable: true)
+    }
+    if let bytes, backlog.bytes > bytes {
+      throw StoreError(
+        .full,
+        "\(backlog.bytes) bytes would wait for the broker and maximumBacklogBytes is \(bytes): is the relay running?",
+        isRetryable: true)
+    }
+  }
+}
