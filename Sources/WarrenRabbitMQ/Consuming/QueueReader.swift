@@ -25,6 +25,8 @@ final class QueueReader: ChannelListener {
   private let tag = "warren-\(EventID())"
   private let process: Process
   private let leftovers: Leftovers
+  /// Its number among the readers of the same queue.
+  private let number: Int
   private let onEnd: @Sendable (RabbitMQError) -> Void
 
   private struct State {
@@ -65,6 +67,7 @@ final class QueueReader: ChannelListener {
     self.concurrency = concurrency
     self.maximumBodySize = maximumBodySize
     self.leftovers = leftovers
+    number = leftovers.newReader()
     self.process = process
     self.onEnd = onEnd
   }
@@ -150,14 +153,14 @@ final class QueueReader: ChannelListener {
 
   // MARK: Handlers
 
-  private func work(_ number: Int) async {
+  private func work(_ worker: Int) async {
     // Handlers of a lost channel still count.
-    await leftovers.waitForRoom(worker: number, of: concurrency)
-    while let message = await next(number) {
-      if let settlement = await leftovers.settlement(of: message) {
-        settle(message, settlement, number)
+    await leftovers.waitForRoom(worker: worker, of: concurrency)
+    while let message = await next(worker) {
+      if let settlement = await leftovers.settlement(of: message, to: number) {
+        settle(message, settlement, worker)
       } else {
-        settle(message, await process(message), number)
+        settle(message, await process(message), worker)
       }
     }
   }
@@ -214,7 +217,7 @@ final class QueueReader: ChannelListener {
       if !state.isLost { settle(deliveryTag, settlement, &state) }
       return (state.isLost, state.isAccepting ? nil : state.running)
     }
-    if isLost { leftovers.ended(message, settlement) }
+    if isLost { leftovers.ended(deliveryTag, of: number, settlement) }
     if let left { stillRunning.update { $0 = min($0, left) } }
   }
 
@@ -259,7 +262,8 @@ final class QueueReader: ChannelListener {
   func received(_ messages: [IncomingMessage]) {
     let woken = state.withLock { state -> CheckedContinuation<Void, Never>? in
       for _ in messages { state.tracker.received() }
-      guard state.isAccepting else { return nil }
+      // A consumer that was cancelled may have been sent more before.
+      guard state.isAccepting, !state.isLost else { return nil }
       state.waiting.append(contentsOf: messages)
       return workerToWake(&state)
     }
@@ -285,7 +289,7 @@ final class QueueReader: ChannelListener {
       state.failure = state.failure ?? error
       state.isLost = true
       // Inside the lock, or one that ends just now would be told as ended before it was told as begun. It resumes nobody.
-      leftovers.began(state.current.compactMap { $0 })
+      leftovers.began(state.current.compactMap { $0 }, of: number)
       return state.isStarted
     }
     if isNews { onEnd(error) }
