@@ -147,9 +147,9 @@ public func withRabbitMQ<R: Sendable>(
   let rabbit = try RabbitMQ(configuration)
   let running = Task { try await rabbit.run() }
   do {
-    // Each address takes two steps, and waits a little before the next one.
+    // Each host takes three steps, and waits a little before the next one.
     try await rabbit.waitUntilConnected(
-      timeout: (configuration.connectTimeout * 2 + .seconds(3)) * configuration.hosts.count)
+      timeout: (configuration.connectTimeout * 3 + .seconds(3)) * configuration.hosts.count)
     let result = try await body(rabbit)
     running.cancel()
     _ = await running.result

@@ -23,6 +23,8 @@ package final class FaultProxy: Sendable {
     package var cutAfterDown: Int?
     /// New connections are accepted and closed at once.
     package var refuses = false
+    /// How much later bytes arrive, in microseconds.
+    package var delay: UInt32 = 0
     /// The most bytes in each turn of 10 ms, in each direction.
     package var bytesPerTurn: Int?
     package init() {}
@@ -105,6 +107,7 @@ package final class FaultProxy: Sendable {
         polled.append(pollfd(fd: pair.broker, events: behaviour.holdsDown ? 0 : Int16(POLLIN), revents: 0))
       }
       _ = poll(&polled, nfds_t(polled.count), 5)
+      if behaviour.delay > 0 { usleep(behaviour.delay) }
       if polled[0].revents != 0 { accept(behaviour, &pairs) }
       var gone: [Int] = []
       for index in pairs.indices where polled.count > 2 * index + 2 {

@@ -191,7 +191,7 @@ import WarrenSupport
   private func inject(_ proxy: FaultProxy, _ random: inout SeededRandom) async throws {
     let bytes = Int.random(in: 1...4000, using: &random)
     let pause = Duration.milliseconds(Int.random(in: 1...120, using: &random))
-    switch Int.random(in: 0..<10, using: &random) {
+    switch Int.random(in: 0..<11, using: &random) {
     case 0, 1: proxy.behave { $0.cutAfterUp = bytes }
     case 2, 3: proxy.behave { $0.cutAfterDown = bytes }
     case 4: proxy.cut()
@@ -216,6 +216,10 @@ import WarrenSupport
       proxy.cut()
       try await Task.sleep(for: pause)
       proxy.behave { $0.refuses = false }
+    case 9:
+      proxy.behave { $0.delay = UInt32(bytes) * 5 }
+      try await Task.sleep(for: pause)
+      proxy.behave { $0.delay = 0 }
     default:
       try await Task.sleep(for: pause)
     }

@@ -52,15 +52,28 @@ struct TailCommand: AsyncParsableCommand {
     }
   }
 
+  /// The queue goes with its connection: what is published while there is none is not seen, which is said.
   private func copy(_ types: [EventType], _ rabbit: RabbitMQ, _ printer: Printer, _ interrupt: Interrupt) async throws {
-    let copies = try await PrivateCopies.open(of: types, on: rabbit) { delivery in
-      try? await printer.print(delivery)
+    let isRaised = Watched(false)
+    let watching = Task {
+      await interrupt.wait()
+      isRaised.update { $0 = true }
     }
-    say("waiting for \(types.map(\.name).joined(separator: ", "))")
-    try await untilFirst(interrupt.wait, printer.waitUntilDone, copies.waitUntilEnded)
-    let failure = copies.failure
-    await copies.close()
-    if let failure, !printer.isDone { throw failure }
+    defer { watching.cancel() }
+    while !printer.isDone, !isRaised.value {
+      let copies = try await PrivateCopies.open(of: types, on: rabbit) { delivery in
+        try? await printer.print(delivery)
+      }
+      say("waiting for \(types.map(\.name).joined(separator: ", "))")
+      try await untilFirst({ _ = await isRaised.wait { $0 } }, printer.waitUntilDone, copies.waitUntilEnded)
+      let failure = copies.failure
+      await copies.close()
+      guard let failure, !printer.isDone, !isRaised.value else { return }
+      say("warrenctl: \(failure.message). Connecting again; what is published until then is not printed")
+      try await untilFirst(
+        { _ = await isRaised.wait { $0 } },
+        { try? await rabbit.waitUntilConnected(timeout: .seconds(86_400)) })
+    }
   }
 
   private func consume(
