@@ -91,7 +91,8 @@ let package = Package(
       dependencies: ["WarrenRabbitMQ", "WarrenStore", grdb, arguments, lifecycle, signals], path: "Tests/Crashes",
       swiftSettings: settings),
     .testTarget(
-      name: "WarrenStoreTests", dependencies: ["Warren", "WarrenStore", "WarrenSupport", grdb], swiftSettings: settings),
+      name: "WarrenStoreTests", dependencies: ["Warren", "WarrenStore", "WarrenSupport", grdb, lifecycle, logging],
+      swiftSettings: settings),
     .testTarget(
       name: "WarrenRabbitMQTests",
       dependencies: [

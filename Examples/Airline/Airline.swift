@@ -35,7 +35,7 @@ struct Airline: AsyncParsableCommand {
     if begun > 0 { say("airline: going on behind flight \(begun)") }
 
     try await withRabbitMQ(RabbitMQConfiguration(url: url)) { rabbit in
-      let relay = log.relay(to: Publisher(rabbit, source: "airline"))
+      let relay = log.relay(to: rabbit)
       let relaying = Task { try await relay.run() }
       let end = min(events.count, waitAt ?? events.count)
       for start in stride(from: begun, to: end, by: Self.flightsAtOnce) {

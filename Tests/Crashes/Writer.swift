@@ -26,7 +26,7 @@ struct Writer: AsyncParsableCommand {
       for entry in entries.keys { next[entry.key] = max(next[entry.key], entry.number + 1) }
     }
     let rabbit = try RabbitMQ(url: Shared.url)
-    let relay = log.relay(to: Publisher(rabbit, source: "crash-writer"))
+    let relay = log.relay(to: rabbit)
     let connecting = Task { try await rabbit.run() }
     let relaying = Task { try await relay.run() }
     let isEnding = Watched(false)

@@ -56,7 +56,7 @@ struct StoreOverBrokerTests {
       }
       let publisher = Publisher(rabbit, source: "shop", log: shop)
       try await withSubscriber(subscriber) {
-        try await withRelay(shop.relay(to: publisher)) {
+        try await withRelay(shop.relay(to: rabbit)) {
           for number in 0..<50 {
             let receipt = try await publisher.publish(Stocked(number: number), options: .init(key: "k"))
             #expect(receipt.position == LogPosition(rawValue: Int64(number + 1)))
@@ -117,7 +117,7 @@ struct StoreOverBrokerTests {
           got.add((context.metadata.key, number))
         }
       }
-      try await withRelay(log.relay(to: Publisher(rabbit, source: "tests"))) {
+      try await withRelay(log.relay(to: rabbit)) {
         let isHeld = try await eventually(timeout: .seconds(20)) { try await log.status().held["unroutable"] == 30 }
         #expect(isHeld)
         try await withSubscriber(subscriber) { _ = await got.wait(for: 30, timeout: .seconds(30)) }

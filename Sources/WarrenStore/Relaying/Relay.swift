@@ -74,6 +74,7 @@ public final class Relay: Service, CustomStringConvertible {
     defer { state.withLock { $0 = .ended } }
     try await withTaskCancellationOrGracefulShutdownHandler {
       guard let lock = await acquire(mailbox) else { return }
+      defer { lock.release() }
       state.withLock { $0 = .active }
       var sessions = 0
       while !mailbox.isStopping {

@@ -30,6 +30,9 @@ final class RelayLock: Sendable {
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { return nil }
   }
 
+  /// Lets another relay have it, also while somebody still has this object.
+  func release() { flock(descriptor, LOCK_UN) }
+
   deinit { if descriptor >= 0 { Self.shut(descriptor) } }
 
   private static func shut(_ descriptor: Int32) {

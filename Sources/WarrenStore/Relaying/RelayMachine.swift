@@ -23,34 +23,7 @@ struct RelayMachine {
     var isAside = false
   }
 
-  private struct Item {
-    var lane: Lane
-    var size: Int
-    var isHeld: Bool
-  }
-  private struct Hold {
-    enum Phase { case waiting, loading, trying }
-    var reason: HoldReason
-    var phase = Phase.waiting
-    /// Nil: an operator decides.
-    var nextTry: Int64?
-    /// 0 once something got through.
-    var delay: Int64 = 0
-    /// In the file and not in memory.
-    var aside: Int
-    /// In memory, queued or under way.
-    var loaded = 0
-  }
-  private struct LaneState {
-    var queue = Deque<Int64>()
-    var underWay = 0
-    var isReady = false
-    var retryAt: Int64 = 0
-    var delay: Int64 = 0
-    var hold: Hold?
-    var isIdle: Bool { queue.isEmpty && underWay == 0 && hold == nil }
-  }
-  private struct Alarm: Comparable {
+  struct Alarm: Comparable {
     var time: Int64
     var lane: Lane
     static func < (a: Alarm, b: Alarm) -> Bool { a.time < b.time }
@@ -58,30 +31,28 @@ struct RelayMachine {
   }
 
   private(set) var checkpoint: Int64
-  private(set) var readThrough: Int64
-  private var items: [Int64: Item] = [:]
-  private var bytes = 0
-  private var order = Deque<(position: Int64, size: Int)>()
-  private var finished: Set<Int64> = []
+  var front: CheckpointFront
+  var items: [Int64: LaneItem] = [:]
+  var bytes = 0
   /// Taken out while it is changed: a copy would copy its queue.
-  private var lanes: [Lane: LaneState] = [:]
-  private var ready = Deque<Lane>()
-  private var alarms = Heap<Alarm>()
-  private var loads = Deque<Lane>()
-  private var pausedUntil: Int64 = 0
-  private var pause: Int64 = 0
-  private var hurried: [String: Int64] = [:]
-  private var pending: RelayCommit
-  private var pendingSince: Int64?
-  private var dropped: [Int64] = []
+  var lanes: [Lane: LaneState] = [:]
+  var ready = Deque<Lane>()
+  var alarms = Heap<Alarm>()
+  var loads = Deque<Lane>()
+  var pausedUntil: Int64 = 0
+  var pause: Int64 = 0
+  var hurried: [String: Int64] = [:]
+  var pending: RelayCommit
+  var pendingSince: Int64?
+  var dropped: [Int64] = []
 
   /// From what the file says: the checkpoint, and for each held lane its reason, its number of entries and its next try.
   init(checkpoint: Int64, held: [(lane: Lane, reason: HoldReason, count: Int, nextTry: Int64?)]) {
     self.checkpoint = checkpoint
-    readThrough = checkpoint
+    front = CheckpointFront(checkpoint)
     pending = RelayCommit(from: checkpoint, to: checkpoint)
     for (lane, reason, count, nextTry) in held {
-      lanes[lane] = LaneState(hold: Hold(reason: reason, nextTry: nextTry, delay: 1, aside: count))
+      lanes[lane] = LaneState(hold: LaneHold(reason: reason, nextTry: nextTry, delay: 1, aside: count))
       if let nextTry { alarms.insert(Alarm(time: nextTry, lane: lane)) }
     }
   }
@@ -92,6 +63,7 @@ struct RelayMachine {
     return dropped
   }
   var heldLanes: Int { lanes.values.count { $0.hold != nil } }
+  var readThrough: Int64 { front.readThrough }
   /// Entries in memory.
   var count: Int { items.count }
   var wantsPage: Bool { items.count < Self.lookAhead.entries && bytes < Self.lookAhead.bytes }
@@ -101,7 +73,7 @@ struct RelayMachine {
   /// A page of new entries, in order; `through` is the last position that the page covers.
   mutating func read(_ entries: [Entry], through: Int64, now: Int64) {
     for entry in entries {
-      order.append((entry.position, entry.size))
+      front.read(entry.position, size: entry.size)
       if entry.isAside {
         finish(entry.position, now)
         continue
@@ -110,13 +82,13 @@ struct RelayMachine {
       if let hold = state.hold, hold.phase != .trying || hold.aside > 0 {
         setAside(entry.position, of: entry.lane, .behind, cause: hold.reason, "", &state, now)
       } else {
-        take(entry.position, Item(lane: entry.lane, size: entry.size, isHeld: false))
+        take(entry.position, LaneItem(lane: entry.lane, size: entry.size, isHeld: false))
         state.queue.append(entry.position)
         markReady(entry.lane, &state)
       }
       lanes[entry.lane] = state
     }
-    readThrough = max(readThrough, through)
+    front.read(through: through)
     noteProgress(now)
   }
 
@@ -128,32 +100,32 @@ struct RelayMachine {
     hold.aside = entries.isEmpty ? 0 : max(0, hold.aside - entries.count)
     state.hold = entries.isEmpty ? nil : hold
     for entry in entries {
-      take(entry.position, Item(lane: lane, size: entry.size, isHeld: true))
+      take(entry.position, LaneItem(lane: lane, size: entry.size, isHeld: true))
       state.queue.append(entry.position)
     }
     markReady(lane, &state)
     store(state, lane)
   }
 
-  private mutating func take(_ position: Int64, _ item: Item) {
+  mutating func take(_ position: Int64, _ item: LaneItem) {
     items[position] = item
     bytes += item.size
   }
 
-  private mutating func drop(_ position: Int64) -> Item? {
+  mutating func drop(_ position: Int64) -> LaneItem? {
     guard let item = items.removeValue(forKey: position) else { return nil }
     bytes -= item.size
     dropped.append(position)
     return item
   }
 
-  private mutating func markReady(_ lane: Lane, _ state: inout LaneState) {
+  mutating func markReady(_ lane: Lane, _ state: inout LaneState) {
     guard !state.isReady, !state.queue.isEmpty else { return }
     state.isReady = true
     ready.append(lane)
   }
 
-  private mutating func store(_ state: LaneState, _ lane: Lane) {
+  mutating func store(_ state: LaneState, _ lane: Lane) {
     lanes[lane] = state.isIdle && !state.isReady ? nil : state
   }
 
@@ -199,7 +171,7 @@ struct RelayMachine {
   }
 
   /// What is due becomes ready.
-  private mutating func ring(_ now: Int64) {
+  mutating func ring(_ now: Int64) {
     while let alarm = alarms.min, alarm.time <= now {
       alarms.removeMin()
       guard var state = lanes.removeValue(forKey: alarm.lane) else { continue }
@@ -270,119 +242,28 @@ struct RelayMachine {
     store(state, lane)
   }
 
-  private static func longer(_ delay: Int64, _ range: ClosedRange<Int64>) -> Int64 {
+  static func longer(_ delay: Int64, _ range: ClosedRange<Int64>) -> Int64 {
     delay == 0 ? range.lowerBound : min(range.upperBound, max(range.lowerBound, delay * 2))
-  }
-
-  private mutating func release(_ position: Int64, _ lane: Lane, _ state: inout LaneState, _ now: Int64) {
-    pending.released.append(position)
-    notePending(now)
-    if let delay = state.hold?.delay, delay > 0 { hurry(lane.exchange, now) }
-    state.hold?.delay = 0
-    state.hold?.loaded -= 1
-    followUp(lane, &state)
-  }
-
-  /// After an entry of a held lane left: the lane is free, or its next page is due.
-  private mutating func followUp(_ lane: Lane, _ state: inout LaneState) {
-    guard let hold = state.hold, hold.loaded == 0 else { return }
-    if hold.aside == 0 {
-      state.hold = nil
-    } else if hold.phase == .trying {
-      state.hold?.phase = .loading
-      loads.append(lane)
-    } else if let due = hold.nextTry {
-      // Its alarm may have rung in vain, while entries were under way.
-      alarms.insert(Alarm(time: due, lane: lane))
-    }
-  }
-
-  /// One lane of an exchange flows again, so the others are tried at once.
-  private mutating func hurry(_ exchange: String, _ now: Int64) {
-    if let last = hurried[exchange], now - last < Self.probeDelays.lowerBound { return }
-    hurried[exchange] = now
-    for (lane, state) in lanes where lane.exchange == exchange && state.hold?.phase == .waiting {
-      guard let due = state.hold?.nextTry, due > now else { continue }
-      lanes[lane]?.hold?.nextTry = now
-      alarms.insert(Alarm(time: now, lane: lane))
-    }
-  }
-
-  private mutating func hold(
-    _ position: Int64, _ item: Item, _ reason: HoldReason, _ text: String, _ state: inout LaneState, _ now: Int64
-  ) {
-    let isFirst = state.hold?.phase != .waiting
-    var hold = state.hold ?? Hold(reason: reason, aside: 0)
-    // Of several without a key that fail at once, the first decides when the lane is tried again.
-    if isFirst {
-      hold.reason = reason
-      hold.phase = .waiting
-      hold.delay = Self.longer(hold.delay, Self.probeDelays)
-      hold.nextTry = reason == .refused ? nil : now + hold.delay
-    }
-    state.hold = hold
-    _ = drop(position)
-    if item.isHeld {
-      change(position, reason, text, nextTry: hold.nextTry, now)
-      state.hold?.loaded -= 1
-      state.hold?.aside += 1
-    } else {
-      setAside(
-        position, of: item.lane, reason, cause: hold.reason, text, &state, now, delay: hold.nextTry.map { $0 - now })
-    }
-    for waiting in state.queue {
-      if let item = items[waiting] { putBack(waiting, item, &state, now) }
-    }
-    state.queue.removeAll()
-    if let due = state.hold?.nextTry { alarms.insert(Alarm(time: due, lane: item.lane)) }
-  }
-
-  /// Out of memory, into the file where it is not there yet.
-  private mutating func putBack(_ position: Int64, _ item: Item, _ state: inout LaneState, _ now: Int64) {
-    _ = drop(position)
-    if item.isHeld {
-      state.hold?.loaded -= 1
-      state.hold?.aside += 1
-      followUp(item.lane, &state)
-    } else {
-      setAside(position, of: item.lane, .behind, cause: state.hold?.reason ?? .behind, "", &state, now)
-    }
-  }
-
-  private mutating func setAside(
-    _ position: Int64, of lane: Lane, _ reason: HoldReason, cause: HoldReason, _ text: String, _ state: inout LaneState,
-    _ now: Int64, delay: Int64? = nil
-  ) {
-    pending.held.append(
-      .init(position: position, lane: lane, reason: reason, cause: cause, text: text, delay: delay))
-    state.hold?.aside += 1
-    dropped.append(position)
-    notePending(now)
-    finish(position, now)
   }
 
   // MARK: The checkpoint
 
-  private mutating func finish(_ position: Int64, _ now: Int64) {
-    finished.insert(position)
-    while let first = order.first, finished.remove(first.position) != nil {
-      order.removeFirst()
-      pending.rows += 1
-      pending.bytes += first.size
-    }
+  mutating func finish(_ position: Int64, _ now: Int64) {
+    let passed = front.finish(position)
+    pending.rows += passed.rows
+    pending.bytes += passed.bytes
     noteProgress(now)
   }
 
-  private mutating func noteProgress(_ now: Int64) {
-    let target = order.first.map { $0.position - 1 } ?? readThrough
-    guard target > pending.to else { return }
-    pending.to = target
+  mutating func noteProgress(_ now: Int64) {
+    guard front.checkpoint > pending.to else { return }
+    pending.to = front.checkpoint
     notePending(now)
   }
 
-  private mutating func notePending(_ now: Int64) { pendingSince = pendingSince ?? now }
+  mutating func notePending(_ now: Int64) { pendingSince = pendingSince ?? now }
 
-  private mutating func change(
+  mutating func change(
     _ position: Int64, _ reason: HoldReason, _ text: String, nextTry: Int64?, _ now: Int64
   ) {
     pending.changed.append(.init(position: position, reason: reason, text: text, delay: nextTry.map { $0 - now }))

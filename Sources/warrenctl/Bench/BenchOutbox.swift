@@ -53,7 +53,7 @@ struct BenchOutbox: AsyncParsableCommand {
       guard !recordOnly else { return .done }
       try await withRabbitMQ(try options.broker.configuration(named: "bench")) { rabbit in
         try await options.withQueue(rabbit) {
-          let relay = log.relay(to: Publisher(rabbit, source: BenchOptions.service))
+          let relay = log.relay(to: rabbit)
           try await drain(log, relay, sync)
           if rate > 0 { try await latency(log, relay, sync) }
         }

@@ -47,7 +47,7 @@ func withRelay<R>(
   let rabbit = try RabbitMQ(configuration, logger: Logger(label: "warrenctl") { _ in SwiftLogNoOpLogHandler() })
   var options = Relay.Options()
   if acceptUnroutable { options.unroutable = .accept }
-  let relay = log.relay(to: Publisher(rabbit, source: log.source), options: options)
+  let relay = log.relay(to: rabbit, options: options)
   let failure = Watched<(any Error)?>(nil)
   let connecting = Task {
     do { try await rabbit.run() } catch { failure.update { $0 = error } }

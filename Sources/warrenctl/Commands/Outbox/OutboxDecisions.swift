@@ -13,7 +13,8 @@ struct OutboxRetry: AsyncParsableCommand {
 
   func run() async throws {
     try await reporting {
-      let count = try await Store.open(store).retry(try held.selection())
+      let selection = try held.selection()
+      let count = try await Store.open(store).retry(selection)
       say("\(grouped(count)) held events are tried again")
       return .done
     }
@@ -34,8 +35,8 @@ struct OutboxDiscard: AsyncParsableCommand {
 
   func run() async throws {
     try await reporting {
-      let log = try Store.open(store)
       let selection = try held.selection()
+      let log = try Store.open(store)
       if dryRun {
         say("\(grouped(try await log.held(selection, limit: .max).count)) held events would be removed")
       } else {

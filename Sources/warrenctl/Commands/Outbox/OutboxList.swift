@@ -35,7 +35,8 @@ struct OutboxShow: AsyncParsableCommand {
 
   func run() async throws {
     try await reporting {
-      for event in try await Store.open(store).held(try held.selection(), limit: 1000) {
+      let selection = try held.selection()
+      for event in try await Store.open(store).held(selection, limit: 1000) {
         var line = fields(event)
         if let body = event.event?.body {
           let value = try? JSONSerialization.jsonObject(with: body, options: .fragmentsAllowed)
