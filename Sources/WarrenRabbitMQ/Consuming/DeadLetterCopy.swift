@@ -12,12 +12,12 @@ struct DeadLetterCopy {
   /// The most bytes of an error's text in a header.
   static let longestError = 512
 
-  /// Nil when the original's properties cannot be read, or leave no room for the reason: the broker must move such a
+  /// Nil when the original's properties cannot be read and written again as they are, or leave no room for the reason: the broker must move such a
   /// message itself, because a copy would lose some of it.
   static func request(
     of message: IncomingMessage, from queue: String, to deadLetters: String, reason: DeadLetterReason, now: Date
   ) -> PublishRequest? {
-    guard !message.isOversized, var properties = try? MessageProperties(reading: message.properties) else { return nil }
+    guard !message.isOversized, var properties = MessageProperties.exact(message.properties) else { return nil }
     properties.headers = properties.headers.filter { !Headers.isBrokers($0.key) && $0.key != Headers.sequence }
     func setOnce(_ name: String, _ value: HeaderValue) {
       if properties.headers[name] == nil { properties.headers[name] = value }

@@ -155,7 +155,10 @@ public actor Publisher: EncodedPublisher {
   nonisolated func encode<E: Event>(_ event: E, _ options: PublishOptions) throws(WarrenError) -> EncodedEvent {
     let encoded = try EncodedEvent(event, options: options, source: source)
     let type = encoded.metadata.type
-    if !known.withLock({ $0.contains(type) }) { try type.validate() }
+    if !known.withLock({ $0.contains(type) }) {
+      try source.validate()
+      try type.validate()
+    }
     return encoded
   }
 

@@ -15,6 +15,9 @@ struct FieldReader {
   private let bytes: [UInt8]
   private var at: Int
   private var end: Int
+  /// False once something was read that would be written differently: text that is no UTF-8, a decimal, a date out of range, a
+  /// key that stands twice.
+  private(set) var isExact = true
 
   init(_ bytes: [UInt8]) {
     self.bytes = bytes
@@ -38,8 +41,13 @@ struct FieldReader {
 
   /// Bytes that are no UTF-8 are replaced by U+FFFD: a header must not keep a message from being seen.
   mutating func shortString() throws(Malformed) -> String {
-    let range = try take(Int(try number(1)))
-    return String(decoding: bytes[range], as: UTF8.self)
+    text(bytes[try take(Int(try number(1)))])
+  }
+
+  private mutating func text(_ bytes: ArraySlice<UInt8>) -> String {
+    if let text = String(validating: bytes, as: UTF8.self) { return text }
+    isExact = false
+    return String(decoding: bytes, as: UTF8.self)
   }
 
   mutating func skipShortString() throws(Malformed) { _ = try take(Int(try number(1))) }
@@ -52,7 +60,7 @@ struct FieldReader {
     var table: [String: HeaderValue] = [:]
     try counted(depth) { reader throws(Malformed) in
       let key = try reader.shortString()
-      table[key] = try reader.field(depth: depth + 1)
+      if table.updateValue(try reader.field(depth: depth + 1), forKey: key) != nil { reader.isExact = false }
     }
     return table
   }
@@ -100,7 +108,7 @@ struct FieldReader {
   private mutating func field(depth: Int) throws(Malformed) -> HeaderValue {
     let kind = UInt8(try number(1))
     switch Unicode.Scalar(kind) {
-    case "S": return .string(String(decoding: try longBytes(), as: UTF8.self))
+    case "S": return .string(text(try longBytes()))
     case "x": return .bytes(Array(try longBytes()))
     case "t": return .bool(try number(1) != 0)
     case "b": return .int(Int64(Int8(truncatingIfNeeded: try number(1))))
@@ -114,11 +122,16 @@ struct FieldReader {
     case "f": return .double(Double(Float(bitPattern: UInt32(try number(4)))))
     case "d": return .double(Double(bitPattern: try number(8)))
     case "D":
+      isExact = false
       let scale = try number(1)
       var value = Double(Int32(truncatingIfNeeded: try number(4)))
       for _ in 0..<scale { value /= 10 }
       return .double(value)
-    case "T": return .timestamp(Date(seconds: try number(8)))
+    case "T":
+      let seconds = try number(8)
+      let date = Date(seconds: seconds)
+      if Int64(date.timeIntervalSince1970) != Int64(bitPattern: seconds) { isExact = false }
+      return .timestamp(date)
     case "V": return .null
     case "F": return .table(try table(depth: depth))
     case "A":

@@ -41,6 +41,18 @@ extension MessageProperties {
   /// - Throws: ``FieldReader/Malformed`` when the bytes are no property list.
   init(reading bytes: [UInt8]) throws(FieldReader.Malformed) {
     var reader = FieldReader(bytes)
+    try self.init(from: &reader)
+  }
+
+  /// The properties when nothing of them is lost by reading and writing them; nil when something is, or they are no property
+  /// list.
+  static func exact(_ bytes: [UInt8]) -> MessageProperties? {
+    var reader = FieldReader(bytes)
+    guard let properties = try? MessageProperties(from: &reader), reader.isExact else { return nil }
+    return properties
+  }
+
+  private init(from reader: inout FieldReader) throws(FieldReader.Malformed) {
     let flags = UInt16(try reader.number(2))
     // The last bit would announce further flags, of which class basic has none.
     guard flags & 1 == 0 else { throw FieldReader.Malformed(text: "the property flags have a continuation") }
@@ -130,7 +142,12 @@ extension MessageProperties {
       sequence = writer.bytes.count
       writer.u64(0)
       first(&writer)
-      if !headers.isEmpty { writer.entries(headers) }
+      if !headers.isEmpty {
+        // A message that is published again as it came has the number of its first publish.
+        var headers = headers
+        headers[Headers.sequence] = nil
+        writer.entries(headers)
+      }
     }
     if let deliveryMode { writer.u8(deliveryMode) }
     if let priority { writer.u8(priority) }
