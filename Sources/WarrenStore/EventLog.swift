@@ -21,13 +21,13 @@ public final class EventLog: Sendable, CustomStringConvertible {
   public struct Options: Sendable {
     /// How durable a commit is when it returns.
     public var durability = Durability.full
-    /// How long a write waits for the file's write lock while another process holds it. 5 s. A busy callback in the
+    /// How long a write waits for the file's write lock while another process holds it, 0 to 10 min. 5 s. A busy callback in the
     /// configuration of a database of the user's own is left as it is.
     public var busyTimeout = Duration.seconds(5)
-    /// How long ``EventLog/transact(_:)`` and publishes wait at most. 30 s.
+    /// How long ``EventLog/transact(_:)`` and publishes wait at most, 1 ms to 1 h. 30 s.
     public var timeout = Duration.seconds(30)
     /// SQL of a ``EventLog/transact(_:)`` or of a handler in the transaction is interrupted after this time: while it runs
-    /// nobody else can write to the file. 10 s. A body that computes without SQL cannot be stopped.
+    /// nobody else can write to the file. 1 ms to 1 h. 10 s. A body that computes without SQL cannot be stopped.
     public var longestTransaction = Duration.seconds(10)
     /// The largest body in bytes: recording a larger one is refused. 1 byte to 512 MiB. 16 MiB, as with the broker.
     public var maximumBodySize = 16 << 20
@@ -66,6 +66,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
   public convenience init(
     path: String, source: ServiceName, options: Options = .init(), logger: Logger = Logger(label: "warren.store")
   ) throws(StoreError) {
+    try options.validate()
     let database: DatabasePool
     do {
       var configuration = Configuration()
@@ -89,8 +90,9 @@ public final class EventLog: Sendable, CustomStringConvertible {
     do throws(WarrenError) {
       try source.validate()
     } catch {
-      throw StoreError(.invalidEvent, error.message)
+      throw StoreError(.invalidConfiguration, error.message)
     }
+    try options.validate()
     var keepsBusyMode = false
     if case .callback = database.configuration.busyMode { keepsBusyMode = true }
     let wakeUp = WakeUp()

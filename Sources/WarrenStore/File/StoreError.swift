@@ -17,6 +17,8 @@ public struct StoreError: RecordingError, Sendable, CustomStringConvertible {
     public static let newerSchema = Code("newerSchema")
     /// A setting of the file or its connection would break a promise and cannot be changed.
     public static let unsafeSettings = Code("unsafeSettings")
+    /// A setting is not allowed; the message names it and what is.
+    public static let invalidConfiguration = Code("invalidConfiguration")
     /// The database handle belongs to another file than the log.
     public static let wrongDatabase = Code("wrongDatabase")
     /// The event breaks a limit: it can never be recorded as it is.

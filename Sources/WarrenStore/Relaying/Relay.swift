@@ -38,7 +38,7 @@ public final class Relay: Service, CustomStringConvertible {
     public var mostUnroutable = 100_000
     /// The most events that are given to the publisher and have no outcome yet. 1 to 10,000. 1000.
     public var window = 1000
-    /// How long outcomes are waited for when the relay stops. 5 s.
+    /// How long outcomes are waited for when the relay stops, 0 to 30 min. 5 s.
     public var gracePeriod = Duration.seconds(5)
 
     /// The defaults.
@@ -68,8 +68,9 @@ public final class Relay: Service, CustomStringConvertible {
 
   /// Delivers until the task group shuts down gracefully or the task is cancelled. Then it waits for outcomes that are under
   /// way, for ``Options/gracePeriod`` at the most, and writes down what is confirmed.
-  /// - Throws: ``StoreError`` when the file is damaged. Everything else is tried again.
+  /// - Throws: ``StoreError`` when an option is not allowed or the file is damaged. Everything else is tried again.
   public func run() async throws {
+    try options.validate()
     let mailbox = RelayMailbox()
     defer { state.withLock { $0 = .ended } }
     try await withTaskCancellationOrGracefulShutdownHandler {

@@ -31,7 +31,7 @@ struct StoreProblem: Error {
 extension ExitStatus {
   init(_ error: StoreError) {
     switch error.code {
-    case .newerSchema, .unsafeSettings: self = .configuration
+    case .newerSchema, .unsafeSettings, .invalidConfiguration: self = .configuration
     case .invalidEvent: self = .badData
     case .busy, .timedOut, .cancelled: self = .tryAgain
     default: self = .inputOutput

@@ -129,4 +129,35 @@ struct OpeningTests {
     try await stranger.write { _ = try log.record(Happened(number: 5), in: $0) }
     #expect(try await log.outboxNumbers() == [5])
   }
+
+  @Test func settingsThatCannotWorkAreErrorsThatNameThem() async throws {
+    let folder = try Folder()
+    let changes: [(String, (inout EventLog.Options) -> Void)] = [
+      ("busyTimeout", { $0.busyTimeout = .seconds(-1) }), ("timeout", { $0.timeout = .zero }),
+      ("longestTransaction", { $0.longestTransaction = .zero }), ("maximumBodySize", { $0.maximumBodySize = 0 }),
+      ("maximumBacklogRows", { $0.maximumBacklogRows = 0 }), ("maximumBacklogBytes", { $0.maximumBacklogBytes = -1 }),
+      ("minimumFreeDisk", { $0.minimumFreeDisk = 0 }),
+    ]
+    for (name, change) in changes {
+      let error = await thrown(StoreError.self) { _ = try folder.log(change) }
+      #expect(error?.code == .invalidConfiguration && error?.message.contains(name) == true, "\(name)")
+    }
+    let service = await thrown(StoreError.self) {
+      _ = try EventLog(path: folder.file, source: "No Service")
+    }
+    #expect(service?.code == .invalidConfiguration)
+    let log = try folder.log()
+    let relays: [(String, (inout Relay.Options) -> Void)] = [
+      ("window", { $0.window = 0 }), ("mostUnroutable", { $0.mostUnroutable = -1 }),
+      ("longestUnroutable", { $0.longestUnroutable = .seconds(-1) }),
+      ("gracePeriod", { $0.gracePeriod = .seconds(-1) }),
+    ]
+    for (name, change) in relays {
+      var options = Relay.Options()
+      change(&options)
+      let relay = log.relay(to: FakeBroker(), options: options)
+      let error = await thrown(StoreError.self) { try await relay.run() }
+      #expect(error?.code == .invalidConfiguration && error?.message.contains(name) == true, "\(name)")
+    }
+  }
 }
