@@ -65,7 +65,7 @@ import Warren
       let rest = try await numbers(in: queue, service.rabbit.depth(queue), of: service)
       let dead = try await numbers(in: deadLetters, service.rabbit.depth(deadLetters), of: service)
       #expect(!dead.isEmpty && dead.allSatisfy { $0.isMultiple(of: 10) })
-      #expect((done + rest + dead).sorted() == Array(0..<count))
+      #expect((done + rest + dead).sorted() == Array(0..<count), "at rest \(rest.prefix(12)), dead \(dead)")
       #expect(handled.all.count == done.count)
     }
   }
