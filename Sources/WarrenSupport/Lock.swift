@@ -11,7 +11,6 @@
     private var value: Value
 
     /// A lock around `value`.
-    @inlinable
     public init(_ value: sending Value) {
       mutex = .allocate(capacity: 1)
       mutex.initialize(to: pthread_mutex_t())
