@@ -122,12 +122,19 @@ final class QueueConsumer: Sendable {
 
   /// Returns what has ended the reading; nil when something else is wanted.
   private func watch(_ ended: Watched<RabbitMQError?>) async -> RabbitMQError? {
+    let verifier = ConsumerVerifier()
     while true {
       let isOver = await firstOf(ended)
       if let failure = ended.value { return failure }
       if isOver { return nil }
-      if rabbit.configuration.topology == .declare {
-        _ = await unlessUnwanted { () throws(RabbitMQError) in await self.lookAfterEntities() }
+      _ = await unlessUnwanted { () throws(RabbitMQError) in
+        if self.rabbit.configuration.topology == .declare { await self.lookAfterEntities() }
+        await verifier.look(at: self.queue, on: self.rabbit.topology)
+      }
+      if ended.value == nil, verifier.isMissing {
+        return RabbitMQError(
+          .consumerCancelled, "the broker counts no consumer of \"\(queue)\", although it has accepted one",
+          isRetryable: true)
       }
     }
   }
@@ -235,4 +242,19 @@ final class QueueConsumer: Sendable {
   }
 
   private var place: Logger.Metadata { ["queue": "\(queue)"] }
+}
+
+/// Whether the broker still has the consumer that it has accepted: clients of others came back "connected", with none.
+private final class ConsumerVerifier: Sendable {
+  private let misses = Lock(0)
+
+  /// Twice in a row: a queue that changes its leader may count none for a moment.
+  var isMissing: Bool { misses.withLock { $0 >= 2 } }
+
+  func look(at queue: String, on topology: Topology) async {
+    let look = Request.declareQueue(
+      queue, passive: true, durable: true, exclusive: false, autoDelete: false, arguments: [:])
+    guard case .queue(_, _, let consumers)? = try? await topology.perform(look) else { return }
+    misses.withLock { $0 = consumers == 0 ? $0 + 1 : 0 }
+  }
 }

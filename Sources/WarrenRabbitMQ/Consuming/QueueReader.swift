@@ -107,9 +107,6 @@ final class QueueReader: ChannelListener {
   /// channel, which gives everything else back to the queue. Cancelling the caller ends the grace.
   /// - Returns: how many handlers still run, although they were cancelled.
   func stop(grace: Duration) async -> Int {
-    // The consumer is not cancelled first: a quorum queue may lose acknowledgements that come after basic.cancel (seen with
-    // RabbitMQ 3.10.8 and 4.0.5 under load), and what was handled would be delivered again. What is sent until the channel
-    // closes, up to the prefetch, goes back with it.
     let (channel, workers) = close()
     let isIdle = await stillRunning.wait(timeout: grace, until: { $0 == 0 }) != nil
     if !isIdle { for worker in workers { worker.cancel() } }
@@ -117,10 +114,24 @@ final class QueueReader: ChannelListener {
     await Task {
       if !isIdle { _ = await stillRunning.wait(timeout: .seconds(1)) { $0 == 0 } }
       flush()
-      if let channel { await connection.closeChannel(channel) }
+      if let channel {
+        await cancelConsumer(on: channel)
+        await connection.closeChannel(channel)
+      }
     }.value
     state.withLock { $0.channel = nil }
     return stillRunning.value
+  }
+
+  /// Ends the consumer, behind the last acknowledgements and before its channel.
+  ///
+  /// A busy quorum queue's client inside the broker holds acknowledgements back until earlier ones are through, and forgets
+  /// them when the channel closes (rabbit_fifo_client, "slow"): what was handled would be delivered again. The queue itself
+  /// answers basic.cancel, so they are through then. What it sends until then, up to the prefetch, goes back.
+  private func cancelConsumer(on channel: ChannelID) async {
+    let slot = RequestSlot(timeout: .seconds(2))
+    connection.submit(.request(channel, .cancel(tag: tag), slot))
+    _ = try? await slot.reply(to: "ending a consumer")
   }
 
   /// After the broker has ended the reading: starts no further handler. Those that run go on, and what comes of them is told
