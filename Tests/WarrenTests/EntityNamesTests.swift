@@ -16,10 +16,10 @@ import Warren
       switch self {
       case .work(let owner, let type): EntityNames.workQueue(of: owner, type: type)
       case .deadLetters(let owner, let type): EntityNames.deadLetterQueue(of: owner, type: type)
-      // These stand in the design and not yet in the library.
-      case .rung(let owner, let delay): "\(owner).retry.\(spelled(delay))"
-      case .group(let owner, let group): "\(owner).group.\(group)"
-      case .groupDeadLetters(let owner, let group): "\(owner).dead.group.\(group)"
+      case .rung(let owner, let delay): EntityNames.retryRung(of: owner, delay: .milliseconds(delay))
+      case .group(let owner, let group): (try? EntityNames.groupQueue(of: owner, group: group)) ?? "refused"
+      case .groupDeadLetters(let owner, let group):
+        (try? EntityNames.groupDeadLetterQueue(of: owner, group: group)) ?? "refused"
       }
     }
   }
@@ -31,14 +31,9 @@ import Warren
     var name: String {
       switch self {
       case .type(let type): EntityNames.exchange(of: type)
-      case .rung(let owner, let delay): "\(owner).retry.\(spelled(delay))"
+      case .rung(let owner, let delay): EntityNames.retryRung(of: owner, delay: .milliseconds(delay))
       }
     }
-  }
-
-  /// One spelling for each delay: whole seconds as seconds, all others as milliseconds.
-  private static func spelled(_ milliseconds: Int) -> String {
-    milliseconds % 1000 == 0 ? "\(milliseconds / 1000)s" : "\(milliseconds)ms"
   }
 
   private struct Namespace<Entity: Hashable> {
@@ -134,10 +129,12 @@ import Warren
     check(owners: Array(owners), types: Array(types), groups: Array(groups), delays: Array(delays), random.replay)
   }
 
-  @Test func delaysAreSpelledInOneWay() {
+  @Test func delaysAreSpelledInOneWay() throws {
     var seen: [String: Int] = [:]
-    for delay in 1...20_000 { #expect(seen.updateValue(delay, forKey: Self.spelled(delay)) == nil) }
-    #expect([500, 1000, 60_000].map(Self.spelled) == ["500ms", "1s", "60s"])
+    let owner = try QueueOwner(service: "s")
+    func spelled(_ delay: Int) -> String { EntityNames.retryRung(of: owner, delay: .milliseconds(delay)) }
+    for delay in 1...20_000 { #expect(seen.updateValue(delay, forKey: spelled(delay)) == nil) }
+    #expect([500, 1000, 60_000].map(spelled) == ["s.retry.500ms", "s.retry.1s", "s.retry.60s"])
   }
 
   /// 255 bytes are what the protocol has for a name; the longest owner and the longest type must fit in them.

@@ -18,19 +18,23 @@ public struct Delivery: Sendable {
   public let queue: String
   /// The routing key that it was published with.
   public let routingKey: String
+  /// The round that this is: 1, and one more after each delayed retry.
+  public let attempt: Int
   private let lazyMetadata: LazyMetadata
   private let ownID: @Sendable () -> Bool
 
   /// Makes a delivery. `metadata` is called at most once, when somebody asks for it; `hasOwnID` each time.
   public init(
     type: EventType, body: Data, isRedelivered: Bool = false, queue: String = "", routingKey: String? = nil,
-    hasOwnID: @escaping @Sendable () -> Bool = { false }, metadata: @escaping @Sendable () -> EventMetadata
+    attempt: Int = 1, hasOwnID: @escaping @Sendable () -> Bool = { false },
+    metadata: @escaping @Sendable () -> EventMetadata
   ) {
     self.type = type
     self.body = body
     self.isRedelivered = isRedelivered
     self.queue = queue
     self.routingKey = routingKey ?? type.name
+    self.attempt = attempt
     self.lazyMetadata = LazyMetadata(metadata)
     self.ownID = hasOwnID
   }

@@ -6,6 +6,10 @@ public protocol DeliveryHandler: Sendable {
   var isCatchAll: Bool { get }
   /// What its queues need.
   var queueOptions: QueueOptions { get }
+  /// How its deliveries are treated. By default as the subscriber says.
+  var settings: HandlerSettings { get }
+  /// Where it keeps deliveries that must wait. By default it cannot, and they wait in queues of the broker.
+  var parking: (any DeliveryParking)? { get }
   /// Handles one delivery. Called on a task of its own, many at once up to the subscription's concurrency. Cancelled when
   /// the service must stop; a handler that returns afterwards is not acknowledged as handled.
   func handle(_ delivery: Delivery) async -> HandlerResult
@@ -14,6 +18,10 @@ public protocol DeliveryHandler: Sendable {
 extension DeliveryHandler {
   /// True when it is given what no other handler takes.
   public var isCatchAll: Bool { eventTypes.isEmpty }
+  /// As the subscriber says.
+  public var settings: HandlerSettings { .init() }
+  /// Nowhere.
+  public var parking: (any DeliveryParking)? { nil }
 }
 
 /// What a ``DeliveryHandler`` returns.
@@ -59,17 +67,21 @@ public struct QueueOptions: Hashable, Sendable {
   public var singleActiveConsumer: Bool
   /// The kind of queue. Cannot change later.
   public var kind: QueueKind
+  /// The name of a queue that several event types of the service share, which is the only way to have order across types:
+  /// `<owner>.group.<group>`. Nil: each type has a queue of its own. The rules are those of service names.
+  public var group: String?
 
   /// Makes options; everything has a default.
   public init(
     patterns: [String] = ["#"], prefetch: Int? = nil, concurrency: Int? = nil, singleActiveConsumer: Bool = false,
-    kind: QueueKind = .quorum
+    kind: QueueKind = .quorum, group: String? = nil
   ) {
     self.patterns = patterns
     self.prefetch = prefetch
     self.concurrency = concurrency
     self.singleActiveConsumer = singleActiveConsumer
     self.kind = kind
+    self.group = group
   }
 }
 

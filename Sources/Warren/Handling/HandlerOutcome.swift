@@ -6,6 +6,8 @@ public enum HandlerOutcome: Sendable {
   case ignored(reason: String)
   /// The handler threw.
   case failed(any Error)
+  /// Not now: another round after so long, or after what the retry policy says.
+  case retry(after: Duration?, reason: String)
   /// Cannot be handled, now or later: to the dead letters.
   case deadLetter(DeadLetterReason)
 }
@@ -29,6 +31,12 @@ public struct DeadLetterReason: Hashable, Sendable, CustomStringConvertible {
   public static func unknownType(_ text: String) -> DeadLetterReason { .init(cause: "unknownType", text: text) }
   /// The handler threw.
   public static func handlerFailed(_ text: String) -> DeadLetterReason { .init(cause: "handlerFailed", text: text) }
+  /// The handler took longer than it may.
+  public static func timedOut(_ text: String) -> DeadLetterReason { .init(cause: "timedOut", text: text) }
+  /// The event was delivered again and again, alone, and never acknowledged: its handler ends the process.
+  public static func crashLoop(_ text: String) -> DeadLetterReason { .init(cause: "crashLoop", text: text) }
+  /// The handler asked for another round too often.
+  public static func exhausted(_ text: String) -> DeadLetterReason { .init(cause: "exhausted", text: text) }
   /// The handler asked for it.
   public static func rejected(_ text: String) -> DeadLetterReason { .init(cause: "rejected", text: text) }
   /// The handler succeeded, but what it published could not be.

@@ -6,19 +6,33 @@
 /// }
 /// ```
 ///
-/// Returning acknowledges the event; throwing sends it to the dead letters with the error as the reason. A body that
-/// cannot be decoded goes there at once. For an ``EventFamily`` it reads the queues of all the family's types.
+/// Returning acknowledges the event; when it throws, the ``RetryPolicy`` decides, and what is not tried again goes to the
+/// dead letters with the error as the reason. A body that cannot be decoded goes there at once. For an ``EventFamily`` it reads the queues of all the family's types.
 public struct On<E: Event>: DeliveryHandler {
   private let body: @Sendable (E, HandlerContext) async throws -> Void
   /// What its queues need.
   public let queueOptions: QueueOptions
+  /// How its deliveries are treated.
+  public let settings: HandlerSettings
 
   /// Makes a handler.
+  ///
+  /// With `orderedBy` events that give the same text are handled one after the other, in the order of the queue; see
+  /// ``DeliveryHandler/ordered(by:)``.
   public init(
-    _ type: E.Type, queue: QueueOptions = .init(),
+    _ type: E.Type, queue: QueueOptions = .init(), orderedBy key: (@Sendable (_ event: E) -> String?)? = nil,
     handle: @escaping @Sendable (_ event: E, _ context: HandlerContext) async throws -> Void
   ) {
     self.queueOptions = queue
+    var settings = HandlerSettings()
+    if let key {
+      // What cannot be decoded goes to the dead letters, in no order.
+      settings.order = { delivery in
+        guard let event = try? E.decoded(type: delivery.type, body: delivery.body) else { return nil }
+        return key(event)
+      }
+    }
+    self.settings = settings
     self.body = handle
   }
 

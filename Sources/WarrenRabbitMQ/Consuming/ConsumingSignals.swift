@@ -3,6 +3,8 @@ struct ConsumingSignals: Sendable {
   enum Wanted: Sendable { case run, pause, stop }
 
   var wanted = Wanted.run
+  /// Counts what asks for going on.
+  var resumptions = 0
   var hasStarted = false
   var hasEnded = false
   /// What has ended all.

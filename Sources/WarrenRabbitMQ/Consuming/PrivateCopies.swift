@@ -27,17 +27,22 @@ package final class PrivateCopies: Sendable {
       try await rabbit.topology.perform(.bind(queue: queue, exchange: EntityNames.exchange(of: type), key: "#"))
     }
     let handler = OnRaw(types) { delivery, _ in await handle(delivery) }
+    let observer = ConsumeObserver(queue: "warren.copies")
+    let failing = FailedDeliveries(
+      queue: queue, owner: nil, ladder: RetryLadder([.seconds(1)]), deadLetters: nil, copies: rabbit.copies,
+      publishing: rabbit.publishing, topology: rabbit.topology, observer: observer, logger: rabbit.logger)
     let processor = DeliveryProcessor(
-      queue: queue, type: first, exchange: EntityNames.exchange(of: first), deadLetters: nil, handlers: [:],
-      otherwise: handler, middleware: [],
-      copies: rabbit.copies, publishing: rabbit.publishing, topology: rabbit.topology,
-      observer: ConsumeObserver(queue: "warren.copies"),
-      logger: rabbit.logger)
+      queue: queue, type: first, exchange: EntityNames.exchange(of: first), handlers: [:], otherwise: handler,
+      middleware: [], failing: failing, observer: observer, logger: rabbit.logger)
     let ended = Watched<RabbitMQError?>(nil)
     let reader = QueueReader(
-      queue: queue, connection: rabbit.consuming, prefetch: 200, concurrency: 1,
-      maximumBodySize: rabbit.configuration.publishing.maximumBodySize, process: processor.process
-    ) { error in ended.update { $0 = $0 ?? error } }
+      queue: queue, connection: rabbit.consuming,
+      pace: QueueReader.Pace(
+        prefetch: 200, concurrency: 1, maximumBodySize: rabbit.configuration.publishing.maximumBodySize),
+      process: processor.process
+    ) { end in
+      if case .lost(let error) = end { ended.update { $0 = $0 ?? error } }
+    }
     do throws(RabbitMQError) {
       try await reader.start()
     } catch {

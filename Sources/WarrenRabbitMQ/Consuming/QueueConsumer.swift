@@ -11,6 +11,7 @@ final class QueueConsumer: Sendable {
   private let signals: Watched<ConsumingSignals>
   private let logger: Logger
   private let leftovers = Leftovers()
+  private let returned = ReturnedDeliveries()
 
   init(
     _ reading: Subscriber.Reading, number: Int, rabbit: RabbitMQ, options: Subscriber.Options,
@@ -52,6 +53,8 @@ final class QueueConsumer: Sendable {
       case .run:
         switch await read(isFirst: isFirst, &lost) {
         case .asked: break
+        case .suspicious: isFirst = false
+        case .orderBlocked: await waitForResumption()
         case .failed(let error, let duration):
           if let fatal = fatal(error, isFirst: isFirst && duration == nil) { return await end(lost, fatal) }
           if duration != nil { isFirst = false }
@@ -64,6 +67,9 @@ final class QueueConsumer: Sendable {
   private enum End {
     /// The task was cancelled, or something else is wanted.
     case asked
+    /// To begin again at once, with one delivery at a time.
+    case suspicious
+    case orderBlocked
     case failed(RabbitMQError, consumedFor: Duration?)
   }
 
@@ -71,7 +77,7 @@ final class QueueConsumer: Sendable {
     enter(isFirst ? .starting : .recovering) { $0.attempts += 1 }
     // Of the connection that the reading is on.
     let epoch = Lock(0)
-    let ended = Watched<RabbitMQError?>(nil)
+    let ended = Watched<QueueReader.End?>(nil)
     let reader = makeReader(ended)
     switch await unlessUnwanted({ () throws(RabbitMQError) in try await self.begin(reader, epoch) }) {
     case nil:
@@ -88,23 +94,85 @@ final class QueueConsumer: Sendable {
       (state.lastFailure, state.attempts, state.reader) = (nil, 0, reader)
     }
     if !isFirst { logger.info("consuming again", metadata: place) }
-    let failure = await watch(ended)
-    guard let failure else {
+    let parking = Task { await handleParked(with: reader) }
+    let end = await watch(ended)
+    parking.cancel()
+    let failure: RabbitMQError
+    switch end {
+    case nil:
       enter(.stopping)
       await stop([reader])
+      await parking.value
       return .asked
+    case .suspicious:
+      logger.info(
+        "an event has come back again and again: deliveries are taken one at a time until it is handled or dead-lettered",
+        metadata: place)
+      await stop([reader])
+      await parking.value
+      return .suspicious
+    case .orderBlocked:
+      enter(.stopping)
+      await stop([reader])
+      await parking.value
+      return .orderBlocked
+    case .lost(let error): failure = error
     }
     await reader.abandon()
+    await parking.value
     if failure.isOfConnection { await waitForNews(of: epoch.withLock { $0 }) }
     if !reader.isIdle { lost.append(reader) }
     return .failed(failure, consumedFor: .now - start)
   }
 
-  private func makeReader(_ ended: Watched<RabbitMQError?>) -> QueueReader {
+  private func makeReader(_ ended: Watched<QueueReader.End?>) -> QueueReader {
     QueueReader(
-      queue: queue, connection: rabbit.consuming, prefetch: reading.prefetch, concurrency: reading.concurrency,
-      maximumBodySize: options.maximumBodySize, leftovers: leftovers, process: reading.processor.process
-    ) { error in ended.update { $0 = $0 ?? error } }
+      queue: queue, connection: rabbit.consuming, pace: reading.pace, leftovers: leftovers, returned: returned,
+      process: reading.processor.process,
+      onHold: { [weak self] error in self?.hold(error) },
+      onEnd: { end in ended.update { $0 = $0 ?? end } })
+  }
+
+  /// What a failed event needs is refused: no handler starts meanwhile, and who asks hears why.
+  private func hold(_ error: RabbitMQError?) {
+    signals.update { signals in
+      let state = signals.consumers[number]
+      guard state.phase == .consuming || state.phase == .refused, state.reader != nil else { return }
+      signals.consumers[number].phase = error == nil ? .consuming : .refused
+      signals.consumers[number].since = .now
+      signals.consumers[number].lastFailure = error
+    }
+  }
+
+  /// Deliveries that wait in stores are handled as long as the queue is read.
+  private func handleParked(with reader: QueueReader) async {
+    await withTaskGroup(of: Void.self) { group in
+      for parking in reading.parkings {
+        group.addTask { [queue] in
+          await parking.run(queue: queue) { parked in
+            guard let message = ParkedMessage.decode(parked.message) else { return .done }
+            switch await reader.handle(parked: message, key: parked.key) {
+            case .acknowledge: return .done
+            case .parkAgain(let next): return .again(next)
+            case .reject, .leave: return .leave
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /// Until somebody resumes or stops it.
+  private func waitForResumption() async {
+    let error = RabbitMQError(
+      .orderBlocked,
+      "\"\(queue)\" is paused: too many events wait behind one of their key that fails again and again, or one has for more "
+        + "than 10 minutes. Mend its handler, or move the event to the dead letters; then call resume() or start again",
+      isRetryable: true)
+    enter(.paused) { state in (state.lastFailure, state.reader) = (error, nil) }
+    logger.error("paused: order cannot be kept otherwise", metadata: place.merging(["error": "\(error)"]) { $1 })
+    let seen = signals.value.resumptions
+    _ = await signals.wait { $0.wanted == .stop || $0.resumptions > seen }
   }
 
   private func begin(_ reader: QueueReader, _ epoch: Lock<Int>) async throws(RabbitMQError) {
@@ -121,7 +189,7 @@ final class QueueConsumer: Sendable {
   }
 
   /// Returns what has ended the reading; nil when something else is wanted.
-  private func watch(_ ended: Watched<RabbitMQError?>) async -> RabbitMQError? {
+  private func watch(_ ended: Watched<QueueReader.End?>) async -> QueueReader.End? {
     let verifier = ConsumerVerifier()
     while true {
       let isOver = await firstOf(ended)
@@ -132,15 +200,16 @@ final class QueueConsumer: Sendable {
         await verifier.look(at: self.queue, on: self.rabbit.topology)
       }
       if ended.value == nil, verifier.isMissing {
-        return RabbitMQError(
-          .consumerCancelled, "the broker counts no consumer of \"\(queue)\", although it has accepted one",
-          isRetryable: true)
+        return .lost(
+          RabbitMQError(
+            .consumerCancelled, "the broker counts no consumer of \"\(queue)\", although it has accepted one",
+            isRetryable: true))
       }
     }
   }
 
   /// True when the reading is over, in whatever way; false when it is time to look after the queue and its binding.
-  private func firstOf(_ ended: Watched<RabbitMQError?>) async -> Bool {
+  private func firstOf(_ ended: Watched<QueueReader.End?>) async -> Bool {
     await withTaskGroup(of: Bool.self) { group in
       group.addTask { await ended.wait(timeout: Upkeep.interval) { $0 != nil } != nil || Task.isCancelled }
       group.addTask { [signals] in

@@ -12,8 +12,10 @@ public import Warren
 /// ```
 ///
 /// A delivery is acknowledged after its handler has returned, never before: an event is handled at least once. What a handler
-/// throws on, what cannot be decoded and what no handler takes goes to the dead letters `<service>.dead.<type>`, with the
-/// reason in headers, and is acknowledged when it is safe there. With ``RabbitMQConfiguration/topology`` at `declare`, the
+/// throws on is tried again as the ``RetryPolicy`` says; what is not tried again, what cannot be decoded and what no handler
+/// takes goes to the dead letters `<service>.dead.<type>`, with the reason in headers, and is acknowledged when it is safe
+/// there. An event whose handler ends the process is found: one that comes back again and again is delivered alone, and goes
+/// to the dead letters with the cause `crashLoop` when it has come back five times. With ``RabbitMQConfiguration/topology`` at `declare`, the
 /// exchanges, queues and bindings are declared at the start, and again when somebody deletes them.
 ///
 /// Consuming goes on by itself after any loss: of the connection, the consumer, the channel, the queue. What the broker
@@ -23,7 +25,8 @@ public import Warren
 public actor Subscriber: Service, CustomStringConvertible {
   /// How a subscriber reads its queues.
   public struct Options: Sendable {
-    /// The most deliveries that the broker sends ahead to each queue's reader, 1 to 65,535. 200.
+    /// The most deliveries that the broker sends ahead to each queue's reader, 1 to 65,535. 200. The first delivery of a
+    /// reading comes alone; the others come beside it.
     public var prefetch = 200
     /// The most handlers that run at once for each queue, 1 to the prefetch. 16.
     public var concurrency = 16
@@ -31,6 +34,16 @@ public actor Subscriber: Service, CustomStringConvertible {
     public var gracePeriod = Duration.seconds(30)
     /// A larger body is not taken into memory: the broker moves the message to the dead letters. 1 byte to 512 MiB. 16 MiB.
     public var maximumBodySize = 16 << 20
+    /// What is done when a handler throws that says nothing else.
+    public var retry = RetryPolicy.standard
+    /// The delays that events can wait for in queues of the broker before they are handled again, one queue for each that is
+    /// used: `<service>.retry.<delay>`. 1 to 20, each 100 ms to 1 day. 1, 5, 30 s, 2, 10 min, 1 h.
+    public var retryLadder: [Duration] = [
+      .seconds(1), .seconds(5), .seconds(30), .seconds(120), .seconds(600), .seconds(3600),
+    ]
+    /// How long one run of a handler may take that says nothing else, 1 ms to 25 min: the broker takes everything back after 30.
+    /// See ``DeliveryHandler/timeout(_:)``. 25 min.
+    public var handlerTimeout = Duration.seconds(1500)
     /// What runs around every handler, the first one outermost.
     public var middleware: [Middleware<Delivery>] = []
 
@@ -151,7 +164,10 @@ public actor Subscriber: Service, CustomStringConvertible {
   /// Consumes again after ``pause()``, and returns when the broker has accepted all consumers.
   /// - Throws: as ``waitUntilReady(timeout:)``.
   public nonisolated func resume() async throws(RabbitMQError) {
-    signals.update { if $0.wanted != .stop { $0.wanted = .run } }
+    signals.update {
+      if $0.wanted != .stop { $0.wanted = .run }
+      $0.resumptions += 1
+    }
     try await wait(until: \.areConsuming, timeout: .seconds(30), what: "ready", unless: .pause)
   }
 

@@ -51,6 +51,8 @@ public struct RabbitMQError: Error, Sendable, CustomStringConvertible {
     public static let topologyMismatch = Code("topologyMismatch")
     /// The broker has ended a consumer: its queue was deleted, or its node went down.
     public static let consumerCancelled = Code("consumerCancelled")
+    /// Reading a queue in order is paused: too many events wait behind one that fails.
+    public static let orderBlocked = Code("orderBlocked")
     /// No answer came in time.
     public static let timedOut = Code("timedOut")
     /// The calling task was cancelled.

@@ -4,7 +4,7 @@ import Warren
 
 /// Metrics and spans of handling, with OpenTelemetry's messaging names (semantic conventions 1.37, "Messaging").
 struct ConsumeObserver: Sendable {
-  enum Outcome: CaseIterable { case handled, ignored, deadLetter }
+  enum Outcome: CaseIterable { case handled, ignored, deadLetter, retried }
 
   private let queue: String
   private let counters: [Counter]
@@ -25,6 +25,7 @@ struct ConsumeObserver: Sendable {
     case .handled: counters[0].increment()
     case .ignored: counters[1].increment()
     case .deadLetter: counters[2].increment()
+    case .retried: counters[3].increment()
     }
   }
 

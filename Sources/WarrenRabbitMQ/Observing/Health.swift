@@ -112,7 +112,8 @@ public struct ConsumerHealth: Sendable {
     case refused
     /// Handlers that run are waited for, before a pause or the end.
     case stopping
-    /// By ``Subscriber/pause()``.
+    /// By ``Subscriber/pause()``; or by itself, because order cannot be kept otherwise: ``ConsumerHealth/lastFailure`` says
+    /// so then.
     case paused
     /// Stopped.
     case ended
@@ -134,7 +135,9 @@ public struct ConsumerHealth: Sendable {
 
   var reason: String? {
     switch state {
-    case .consuming, .stopping, .paused: return nil
+    case .consuming, .stopping: return nil
+    case .paused where lastFailure?.code != .orderBlocked: return nil
+    case .paused: return lastFailure?.message
     case .starting, .recovering, .refused, .ended:
       return "\(queue): \(state.rawValue)\(lastFailure.map { ": \($0.message)" } ?? "")"
     }

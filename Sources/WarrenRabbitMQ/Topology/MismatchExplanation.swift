@@ -21,6 +21,10 @@ extension RabbitMQError {
       text =
         "the exchange \"\(name)\" exists with another kind or durability; Warren declares a durable topic exchange."
       text += " Nothing was changed. The broker says: \(message)"
+    case (.topologyMismatch, .fanoutExchange(let name)):
+      text =
+        "the exchange \"\(name)\" exists with another kind or durability; Warren declares a durable fanout exchange."
+      text += " Nothing was changed. The broker says: \(message)"
     case (.notFound, _) where mode == .verify:
       text = "\"\(entity.name)\" does not exist, and topology is set to verify: create it, or set topology to declare"
     case (.accessRefused, _):

@@ -59,7 +59,7 @@ package actor Topology {
     for entity in entities {
       switch entity {
       case .queue: continue
-      case .exchange(let name):
+      case .exchange(let name), .fanoutExchange(let name):
         guard let passive = entity.request(passive: true), let request = entity.request(passive: false) else {
           continue
         }

@@ -4,6 +4,8 @@ package import Warren
 /// that exists with other arguments cannot be declared again.
 package enum TopologyEntity: Sendable, Equatable, Hashable {
   case exchange(name: String)
+  /// One that gives everything to every queue that is bound to it, whatever the routing key.
+  case fanoutExchange(name: String)
   case queue(name: String, arguments: [String: HeaderValue])
   case binding(queue: String, exchange: String, key: String)
 
@@ -16,14 +18,23 @@ package enum TopologyEntity: Sendable, Equatable, Hashable {
   /// which they must be declared.
   package static func subscription(_ owner: QueueOwner, _ type: EventType, _ options: QueueOptions) -> [TopologyEntity]
   {
-    let work = EntityNames.workQueue(of: owner, type: type)
-    let dead = EntityNames.deadLetterQueue(of: owner, type: type)
-    let exchange = EntityNames.exchange(of: type)
-    return [
-      .exchange(name: exchange),
+    subscription(
+      [type], work: EntityNames.workQueue(of: owner, type: type),
+      dead: EntityNames.deadLetterQueue(of: owner, type: type), options)
+  }
+
+  /// The same for the events of several types that wait in one queue.
+  package static func subscription(
+    _ types: [EventType], work: String, dead: String, _ options: QueueOptions
+  ) -> [TopologyEntity] {
+    let exchanges = types.map(EntityNames.exchange)
+    return exchanges.map { .exchange(name: $0) } + [
       .deadLetterQueue(name: dead),
       .workQueue(name: work, deadLetters: dead, options: options),
-    ] + options.patterns.map { .binding(queue: work, exchange: exchange, key: $0) }
+    ]
+      + exchanges.flatMap { exchange in
+        options.patterns.map { .binding(queue: work, exchange: exchange, key: $0) }
+      }
   }
 
   package static func workQueue(name: String, deadLetters: String, options: QueueOptions) -> TopologyEntity {
@@ -52,9 +63,25 @@ package enum TopologyEntity: Sendable, Equatable, Hashable {
     .queue(name: name, arguments: ["x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000])
   }
 
+  /// Where events of a service wait before they are handled again, with as long a time to live. What has waited goes through
+  /// the default exchange to the queue that its routing key names.
+  package static func retryRung(of owner: QueueOwner, delay: Duration) -> [TopologyEntity] {
+    let name = EntityNames.retryRung(of: owner, delay: delay)
+    return [
+      .fanoutExchange(name: name),
+      .queue(
+        name: name,
+        arguments: [
+          "x-queue-type": "quorum", "x-message-ttl": .int(Int64(delay / .milliseconds(1))),
+          "x-dead-letter-exchange": "", "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish",
+        ]),
+      .binding(queue: name, exchange: name, key: ""),
+    ]
+  }
+
   package var name: String {
     switch self {
-    case .exchange(let name), .queue(let name, _): name
+    case .exchange(let name), .fanoutExchange(let name), .queue(let name, _): name
     case .binding(let queue, let exchange, let key): "\(exchange) -> \(queue) (\(key))"
     }
   }
@@ -62,6 +89,7 @@ package enum TopologyEntity: Sendable, Equatable, Hashable {
   func request(passive: Bool) -> Request? {
     switch self {
     case .exchange(let name): .declareExchange(name, kind: "topic", passive: passive)
+    case .fanoutExchange(let name): .declareExchange(name, kind: "fanout", passive: passive)
     case .queue(let name, let arguments):
       .declareQueue(
         name, passive: passive, durable: true, exclusive: false, autoDelete: false, arguments: passive ? [:] : arguments

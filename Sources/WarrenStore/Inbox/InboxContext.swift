@@ -24,6 +24,15 @@ public struct InboxContext: Sendable {
   /// nothing but use the database.
   public func onCommit(_ body: @escaping @Sendable (Database) throws -> Void) { commits.withLock { $0.append(body) } }
 
+  /// The round of the event that this is: 1, and one more after each delayed retry.
+  public var attempt: Int { context.attempt }
+
+  /// Handles the event again later, when the handler has returned or thrown: after `delay`, or after what the retry policy
+  /// says. Nothing that the handler wrote or published is kept.
+  public func retry(after delay: Duration? = nil, reason: String = "the handler asked for it") {
+    context.retry(after: delay, reason: reason)
+  }
+
   /// Sends the event to the dead letters when the handler has returned or thrown, with this reason. Nothing that the handler
   /// wrote or published is kept.
   public func deadLetter(_ reason: String) { context.deadLetter(reason) }

@@ -129,7 +129,7 @@ final class InboxKeeper: Sendable {
       return HandlerResult(.handled, isCommitted: true)
     case .failed(let error) where Self.isTheStores(error):
       throw error
-    case .failed, .deadLetter, .ignored:
+    case .failed, .retry, .deadLetter, .ignored:
       throw Stopped(result: HandlerResult(result.outcome))
     }
   }

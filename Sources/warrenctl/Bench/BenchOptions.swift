@@ -56,7 +56,7 @@ struct BenchOptions: ParsableArguments {
     for entity in entities {
       switch entity {
       case .queue(let name, _): try await rabbit.topology.perform(.deleteQueue(name))
-      case .exchange(let name): try await rabbit.topology.perform(.deleteExchange(name))
+      case .exchange(let name), .fanoutExchange(let name): try await rabbit.topology.perform(.deleteExchange(name))
       case .binding: break
       }
     }

@@ -229,7 +229,7 @@ import Warren
           try await service.publisher.publish(Ping(number: 1))
           switch mode {
           case .declare: break
-          case .verify: #expect(await caught.wait(for: "the dead-letter queue is missing"))
+          case .verify: #expect(await caught.wait(for: "a dead letter is not possible"))
           case .assume: #expect(await handled.wait(for: 1) != nil)
           }
           if mode != .declare {

@@ -27,7 +27,7 @@ struct PublishInHandlerTests {
       let publisher = Publisher(rabbit, source: service)
       try await body(rabbit, input, queue, service) {
         Subscriber(rabbit, service: service) {
-          OnRaw(input) { delivery, context in try await handle(publisher, output, delivery, context) }
+          OnRaw(input) { delivery, context in try await handle(publisher, output, delivery, context) }.retry(.never)
         }
       }
     }

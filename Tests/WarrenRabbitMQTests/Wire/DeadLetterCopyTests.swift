@@ -51,7 +51,7 @@ import Warren
     expected.headers.merge([
       "warren-origin-exchange": "events.user.created", "warren-origin-routing-key": "user.created.eu",
       "warren-origin-queue": "mailer.user.created", "warren-origin-user-id": "guest",
-      "warren-dead-reason": "handlerFailed", "warren-last-error": "it broke",
+      "warren-dead-reason": "handlerFailed", "warren-last-error": "it broke", "warren-attempt": 1,
       "warren-first-failed-at": "2025-01-01T00:00:00.000Z", "warren-failed-at": "2025-01-01T00:00:00.000Z",
     ]) { $1 }
     #expect(try properties(of: request) == expected)

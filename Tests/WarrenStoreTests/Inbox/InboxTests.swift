@@ -298,6 +298,7 @@ extension HandlerResult {
     case .handled: isCommitted ? "handled, committed" : "handled"
     case .ignored(let reason): "ignored: \(reason)"
     case .failed: "failed"
+    case .retry(let delay, let reason): "retry \(delay.map { "\($0)" } ?? ""): \(reason)"
     case .deadLetter(let reason): "\(reason.cause): \(reason.text)"
     }
   }

@@ -60,6 +60,7 @@ extension HandlerResult {
     case .handled: "handled"
     case .ignored(let reason): "ignored: \(reason)"
     case .failed(let error): "failed: \(error)"
+    case .retry(let delay, let reason): "retry after \(delay.map { "\($0)" } ?? "the policy's delay"): \(reason)"
     case .deadLetter(let reason): "dead letter: \(reason)"
     }
   }

@@ -49,6 +49,8 @@ struct TestService: Sendable {
     @HandlerBuilder handlers: @Sendable () -> [any DeliveryHandler]
   ) -> Subscriber {
     var options = Subscriber.Options()
+    // What fails is in the dead letters at once, unless a test is about what happens before.
+    options.retry = .never
     change(&options)
     let silent = Logger(label: "silent") { _ in SwiftLogNoOpLogHandler() }
     return Subscriber(

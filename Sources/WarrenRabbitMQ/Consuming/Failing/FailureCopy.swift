@@ -6,17 +6,16 @@ import Warren
   import Foundation
 #endif
 
-/// The copy of a message that goes to a service's dead letters: the same body, id and properties, and in headers where it
-/// came from and why it is there.
-struct DeadLetterCopy {
+/// The properties of a message that failed, for the copy that is dead-lettered or tried again: the same id and properties, and
+/// in headers where it came from, how often it was tried and why it failed.
+enum FailureCopy {
   /// The most bytes of an error's text in a header.
   static let longestError = 512
 
-  /// Nil when the original's properties cannot be read and written again as they are, or leave no room for the reason: the broker must move such a
-  /// message itself, because a copy would lose some of it.
-  static func request(
-    of message: IncomingMessage, from queue: String, to deadLetters: String, reason: DeadLetterReason, now: Date
-  ) -> PublishRequest? {
+  /// Nil when the original's properties cannot be read and written again as they are: a copy would lose some of them.
+  static func properties(
+    of message: IncomingMessage, from queue: String, round: Int, error: String, now: Date
+  ) -> MessageProperties? {
     guard !message.isOversized, var properties = MessageProperties.exact(message.properties) else { return nil }
     properties.headers = properties.headers.filter { !Headers.isBrokers($0.key) && $0.key != Headers.sequence }
     func setOnce(_ name: String, _ value: HeaderValue) {
@@ -27,9 +26,9 @@ struct DeadLetterCopy {
     setOnce(Headers.firstFailure, .string(now.rfc3339))
     properties.headers[Headers.originQueue] = .string(queue)
     properties.headers[Headers.lastFailure] = .string(now.rfc3339)
-    properties.headers[Headers.deadCause] = .string(reason.cause)
-    properties.headers[Headers.lastError] = .string(reason.text.cut(toBytes: longestError))
-    // The broker refuses a publish in another user's name, and an expired dead letter would be gone.
+    properties.headers[Headers.attempt] = .int(Int64(round))
+    properties.headers[Headers.lastError] = .string(error.cut(toBytes: longestError))
+    // The broker refuses a publish in another user's name, and an expired copy would be gone.
     if let user = properties.userID {
       properties.headers[Headers.originUser] = .string(user)
       properties.userID = nil
@@ -37,11 +36,17 @@ struct DeadLetterCopy {
     properties.expiration = nil
     properties.deliveryMode = 2
     if properties.type == nil, let type = EntityNames.type(ofExchange: message.exchange) { properties.type = type.name }
+    return properties
+  }
+
+  static func request(
+    exchange: String, routingKey: String, _ properties: MessageProperties, _ body: Data
+  ) -> PublishRequest? {
     guard
       let head = try? PublishHead(
-        exchange: "", routingKey: deadLetters, properties: properties, bodySize: message.body.count)
+        exchange: exchange, routingKey: routingKey, properties: properties, bodySize: body.count)
     else { return nil }
-    return PublishRequest(exchange: "", head: head, body: message.body)
+    return PublishRequest(exchange: exchange, head: head, body: body)
   }
 }
 
