@@ -42,6 +42,7 @@ final class QueueConsumer: Sendable {
     var backoff = EntityBackoff()
     var lost: [QueueReader] = []
     var isFirst = true
+    var isWary = false
     while true {
       lost.removeAll(where: \.isIdle)
       if Task.isCancelled { return await end(lost, nil) }
@@ -51,9 +52,9 @@ final class QueueConsumer: Sendable {
         enter(.paused)
         _ = await signals.wait { $0.wanted != .pause }
       case .run:
-        switch await read(isFirst: isFirst, &lost) {
+        switch await read(isFirst: isFirst, isWary: isWary, &lost) {
         case .asked: break
-        case .suspicious: isFirst = false
+        case .suspicious: (isFirst, isWary) = (false, true)
         case .orderBlocked: await waitForResumption()
         case .failed(let error, let duration):
           if let fatal = fatal(error, isFirst: isFirst && duration == nil) { return await end(lost, fatal) }
@@ -73,12 +74,12 @@ final class QueueConsumer: Sendable {
     case failed(RabbitMQError, consumedFor: Duration?)
   }
 
-  private func read(isFirst: Bool, _ lost: inout [QueueReader]) async -> End {
+  private func read(isFirst: Bool, isWary: Bool, _ lost: inout [QueueReader]) async -> End {
     enter(isFirst ? .starting : .recovering) { $0.attempts += 1 }
     // Of the connection that the reading is on.
     let epoch = Lock(0)
     let ended = Watched<QueueReader.End?>(nil)
-    let reader = makeReader(ended)
+    let reader = makeReader(ended, isWary: isWary)
     switch await unlessUnwanted({ () throws(RabbitMQError) in try await self.begin(reader, epoch) }) {
     case nil:
       await stop([reader])
@@ -125,9 +126,11 @@ final class QueueConsumer: Sendable {
     return .failed(failure, consumedFor: .now - start)
   }
 
-  private func makeReader(_ ended: Watched<QueueReader.End?>) -> QueueReader {
-    QueueReader(
-      queue: queue, connection: rabbit.consuming, pace: reading.pace, leftovers: leftovers, returned: returned,
+  private func makeReader(_ ended: Watched<QueueReader.End?>, isWary: Bool) -> QueueReader {
+    var pace = reading.pace
+    pace.isWary = isWary
+    return QueueReader(
+      queue: queue, connection: rabbit.consuming, pace: pace, leftovers: leftovers, returned: returned,
       process: reading.processor.process,
       onHold: { [weak self] error in self?.hold(error) },
       onEnd: { end in ended.update { $0 = $0 ?? end } })

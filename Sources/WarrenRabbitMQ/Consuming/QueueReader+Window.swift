@@ -29,6 +29,12 @@ extension QueueReader {
     }
   }
 
+  /// Nothing more is sent to this reading. Not with a single active consumer: another instance would be next, beside what is
+  /// under way here.
+  func stopFlow() async {
+    if let channel = state.withLock({ $0.channel }) { await cancelConsumer(on: channel) }
+  }
+
   /// Starts no handler while something that a failed event needs on the broker is refused to one of the runs.
   func hold(_ run: UInt64, _ error: RabbitMQError?) {
     let (isChanged, shown, woken) = state.withLock {

@@ -35,6 +35,7 @@ final class QueueReader: ChannelListener {
     var maximumBodySize: Int
     /// See ``CrashWindow``.
     var isProbing = false
+    var isWary = false
     /// Only one instance receives: it must not be another one's turn while a delivery is under way here.
     var isSingleActive = false
     /// The key whose order a message keeps.
@@ -57,6 +58,8 @@ final class QueueReader: ChannelListener {
     var tag = "warren-\(EventID())"
     var line = DeliveryLine()
     var window: CrashWindow
+    /// Not to be handled beside others.
+    var held: [IncomingMessage] = []
     var idle: [CheckedContinuation<Void, Never>] = []
     /// A worker was woken and has not looked yet. It wakes the next one when there is more: one at a time, because waking
     /// costs as much as a small handler, and workers that are awake already take most of a burst.
@@ -116,14 +119,17 @@ final class QueueReader: ChannelListener {
     self.process = process
     self.onHold = onHold
     self.onEnd = onEnd
-    state = Lock(State(window: CrashWindow(limit: pace.prefetch, isProbing: pace.isProbing)))
+    state = Lock(
+      State(
+        window: CrashWindow(
+          limit: pace.prefetch, isProbing: pace.isProbing, isSingleActive: pace.isSingleActive, isWary: pace.isWary)))
     arrivals = pace.order == nil ? nil : AsyncStream.makeStream()
   }
 
   /// Returns when the broker has accepted the consumer.
   func start() async throws(RabbitMQError) {
     let channel = try await openChannel()
-    let tag = state.withLock { state in
+    let (tag, limit) = state.withLock { state in
       state.current = Array(repeating: nil, count: pace.concurrency)
       state.workers = (0..<pace.concurrency).map { number in Task { await self.work(number) } }
       if let arrivals {
@@ -132,10 +138,10 @@ final class QueueReader: ChannelListener {
             for await entries in arrivals.stream { self.sort(entries) }
           })
       }
-      return state.tag
+      return (state.tag, state.window.isProbing ? 1 : pace.prefetch)
     }
     // The limit must be set before the consumer that it is for (RabbitMQ, "Consumer Prefetch").
-    try await connection.request(.setPrefetch(pace.isProbing ? 1 : pace.prefetch), on: channel)
+    try await connection.request(.setPrefetch(limit), on: channel)
     try await connection.request(.consume(queue: queue, tag: tag), on: channel)
     let failure = state.withLock { state in
       state.isStarted = true
@@ -185,7 +191,7 @@ final class QueueReader: ChannelListener {
   /// A busy quorum queue's client inside the broker holds acknowledgements back until earlier ones are through, and forgets
   /// them when the channel closes (rabbit_fifo_client, "slow"): what was handled would be delivered again. The queue itself
   /// answers basic.cancel, so they are through then. What it sends until then, up to the prefetch, goes back.
-  private func cancelConsumer(on channel: ChannelID) async {
+  func cancelConsumer(on channel: ChannelID) async {
     let slot = RequestSlot(timeout: .seconds(2))
     connection.submit(.request(channel, .cancel(tag: state.withLock { $0.tag }), slot))
     _ = try? await slot.reply(to: "ending a consumer")
@@ -205,7 +211,9 @@ final class QueueReader: ChannelListener {
     let (channel, idle, running, dropped) = state.withLock { state in
       state.isAccepting = false
       defer { state.idle = [] }
-      return (state.channel, state.idle, state.running, state.line.removeAll())
+      let held = state.held.map { DeliveryEntry(message: $0) }
+      state.held = []
+      return (state.channel, state.idle, state.running, state.line.removeAll() + held)
     }
     arrivals?.continuation.finish()
     for worker in idle { worker.resume() }
@@ -331,7 +339,11 @@ final class QueueReader: ChannelListener {
 
   private func whatIsNext(_ state: inout State) -> Next {
     guard state.isAccepting, !state.isLost else { return .nothing }
-    if state.window.isClosing, state.running == 0, state.line.isEmpty { return .over }
+    if state.window.isClosing, state.running == 0, state.line.isEmpty {
+      guard state.window.mayHandle(held: state.held.count) else { return .over }
+      for message in state.held { state.line.append(DeliveryEntry(message: message)) }
+      state.held = []
+    }
     // With a single active consumer nothing of this one's may be under way: the next in line would overtake it.
     if state.isOpeningDue, !pace.isSingleActive || state.tracker.openCount == 0 {
       state.isOpeningDue = false
@@ -396,9 +408,11 @@ final class QueueReader: ChannelListener {
   func received(_ messages: [IncomingMessage]) {
     let returns = messages.map { $0.isRedelivered ? returned.foreignReturns(of: $0) : 0 }
     var left: [IncomingMessage] = []
+    var isStopping = false
     let (unsorted, next, woken) = state.withLock {
       state -> ([DeliveryEntry], Next, CheckedContinuation<Void, Never>?) in
       var entries: [DeliveryEntry] = []
+      let wasClosing = state.window.isClosing
       for (message, returns) in zip(messages, returns) {
         state.tracker.received()
         // A consumer that was cancelled may have been sent more before.
@@ -412,11 +426,12 @@ final class QueueReader: ChannelListener {
           entries.append(DeliveryEntry(message: message))
           state.isOpeningDue = true
         case .bury: entries.append(DeliveryEntry(message: message, isCrashLoop: true))
-        case .leave: left.append(message)
+        case .hold: state.held.append(message)
         }
       }
       // Keys are found elsewhere: that is the user's code.
       if arrivals == nil { for entry in entries { state.line.append(entry) } }
+      isStopping = !wasClosing && state.window.isClosing && !pace.isSingleActive
       // A worker is woken in any case, beside what follows.
       let woken = workerToWake(&state)
       return (arrivals == nil ? [] : entries, whatIsNext(&state), woken)
@@ -424,6 +439,7 @@ final class QueueReader: ChannelListener {
     returned.add(left)
     if !unsorted.isEmpty { arrivals?.continuation.yield(unsorted) }
     woken?.resume()
+    if isStopping { Task { await self.stopFlow() } }
     go(on: next)
   }
 
@@ -481,8 +497,16 @@ final class QueueReader: ChannelListener {
     if isNews { onEnd(.lost(error)) }
   }
 
-  /// Order cannot be kept otherwise. The stop that follows returns everything.
-  func giveUpOrder() { onEnd(.orderBlocked) }
+  /// Order cannot be kept otherwise: nothing more is begun, and the stop that follows returns everything.
+  func giveUpOrder() {
+    let idle = state.withLock { state in
+      state.isAccepting = false
+      defer { state.idle = [] }
+      return state.idle
+    }
+    for worker in idle { worker.resume() }
+    onEnd(.orderBlocked)
+  }
 
   func tellHold(_ error: RabbitMQError?) { onHold(error) }
 }

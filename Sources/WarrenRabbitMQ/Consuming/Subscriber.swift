@@ -15,7 +15,7 @@ public import Warren
 /// throws on is tried again as the ``RetryPolicy`` says; what is not tried again, what cannot be decoded and what no handler
 /// takes goes to the dead letters `<service>.dead.<type>`, with the reason in headers, and is acknowledged when it is safe
 /// there. An event whose handler ends the process is found: one that comes back again and again is delivered alone, and goes
-/// to the dead letters with the cause `crashLoop` when it has come back five times. With ``RabbitMQConfiguration/topology`` at `declare`, the
+/// to the dead letters with the cause `crashLoop` when it has come back six times. With ``RabbitMQConfiguration/topology`` at `declare`, the
 /// exchanges, queues and bindings are declared at the start, and again when somebody deletes them.
 ///
 /// Consuming goes on by itself after any loss: of the connection, the consumer, the channel, the queue. What the broker

@@ -23,6 +23,10 @@ import Warren
       text += "\nwork queue, \(name)\n" + (try declared(.workQueue(name: work, deadLetters: dead, options: options)))
     }
     text += "\ndead-letter queue\n" + (try declared(.deadLetterQueue(name: dead)))
+    text += "\nretry rung\n"
+    for entity in TopologyEntity.retryRung(of: try QueueOwner(service: "mailer"), delay: .seconds(60)) {
+      text += try declared(entity)
+    }
     text += "\nbinding\n" + (try declared(.binding(queue: work, exchange: "events.user.created", key: "#")))
 
     let golden = try String(contentsOf: Self.golden, encoding: .utf8).split(

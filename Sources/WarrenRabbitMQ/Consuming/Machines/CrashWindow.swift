@@ -2,27 +2,46 @@
 /// process is found alone, and takes nobody along to the delivery limit.
 ///
 /// A reading begins with one delivery at a time, and opens to its prefetch with the first one that has come back less than
-/// twice. When one that has come back more often arrives in the open window, no such one is handled; the reading ends when the
-/// handlers have, which returns it, and the next reading begins with one at a time again. One that comes alone and has
-/// come back five times is what ends the process: it goes to the dead letters without being handled.
+/// twice. When one that has come back more often arrives in the open window, nothing more is sent; those that are above
+/// suspicion are handled, then the suspicious one if it is the only one, else all of them go back; and the next reading begins
+/// with one at a time, for as many deliveries as the window is wide. One that comes alone and has come back six times is
+/// what ends the process: it goes to the dead letters without being handled.
+///
+/// A queue with a single active consumer is read with an open window from the start, because opening it later would hand the
+/// queue to another instance while a delivery is under way here. Everything in the window then comes back once more for each
+/// crash, so the culprit is given more time to stand out: eight returns.
+///
+/// The numbers are from a simulation with one to three instances and windows of 2 to 60: with these rules only the culprit
+/// was buried in each of 40,000 runs; with five returns, or without the long way back to the open window, an innocent was in
+/// one of some thousand.
 struct CrashWindow {
   /// A delivery that has come back so often is not handled beside others.
   static let suspicious = 2
   /// Alone, it is not handled any more.
-  static let dead = 5
+  static let dead = 6
+  static let deadAtSingleActive = 8
 
   private enum Phase {
-    case probing
+    /// One at a time, and still so many before the window opens.
+    case probing(Int)
     case open
     case closing
+    /// The only suspicious one is being handled.
+    case alone
   }
   private var phase: Phase
   let limit: Int
+  private let dead: Int
+  private let isSingleActive: Bool
 
-  /// Without probing it is open from the start: for queues that count no deliveries, or where nothing comes back.
-  init(limit: Int, isProbing: Bool) {
+  /// - Parameters:
+  ///   - isProbing: false for queues that count no deliveries, or where nothing comes back: it is open from the start.
+  ///   - isWary: the reading before this one has met suspicious deliveries.
+  init(limit: Int, isProbing: Bool, isSingleActive: Bool = false, isWary: Bool = false) {
     self.limit = limit
-    phase = isProbing ? .probing : .open
+    self.isSingleActive = isSingleActive
+    dead = isSingleActive ? Self.deadAtSingleActive : Self.dead
+    phase = isProbing && (isWary || !isSingleActive) ? .probing(isWary ? limit : 0) : .open
   }
 
   enum Step: Equatable {
@@ -31,30 +50,50 @@ struct CrashWindow {
     case handleAndOpen
     /// It has come back too often: dead-letter it.
     case bury
-    /// Neither; the reading is to end when what was begun has ended.
-    case leave
+    /// Not now: what was begun must end before.
+    case hold
   }
 
   /// What to do with a delivery that has come back `returns` times.
   mutating func received(returns: Int) -> Step {
+    // Alone in any case.
+    if limit == 1 { return returns >= dead ? .bury : .handle }
     switch phase {
-    case .probing:
-      if returns >= Self.dead { return .bury }
-      if returns >= Self.suspicious { return .handle }
-      phase = .open
-      return limit > 1 ? .handleAndOpen : .handle
+    case .probing(let rest):
+      if returns >= dead { return .bury }
+      if returns >= Self.suspicious {
+        phase = .probing(limit)
+        return .handle
+      }
+      phase = rest > 0 ? .probing(rest - 1) : .open
+      return rest > 0 ? .handle : .handleAndOpen
     case .open:
-      // Alone in any case.
-      if limit == 1 { return returns >= Self.dead ? .bury : .handle }
       if returns < Self.suspicious { return .handle }
       phase = .closing
-      return .leave
-    case .closing:
-      return .leave
+      return .hold
+    case .closing: return returns < Self.suspicious ? .handle : .hold
+    case .alone: return .hold
     }
   }
 
+  /// All that was begun has ended, and so many are held. True when the one that is may be handled now; else the reading is over.
+  mutating func mayHandle(held: Int) -> Bool {
+    // The reading after a crash is open with a single active consumer, where nobody is buried: it must come to a wary one.
+    guard case .closing = phase, held == 1, !isSingleActive else { return false }
+    phase = .alone
+    return true
+  }
+
   /// Nothing is sent beside what is handled.
-  var isProbing: Bool { if case .probing = phase { true } else { limit == 1 } }
-  var isClosing: Bool { if case .closing = phase { true } else { false } }
+  var isProbing: Bool {
+    if limit == 1 { return true }
+    if case .probing = phase { return true }
+    return false
+  }
+  var isClosing: Bool {
+    switch phase {
+    case .closing, .alone: true
+    case .probing, .open: false
+    }
+  }
 }
