@@ -13,8 +13,8 @@ import WarrenRabbitMQ
   import Darwin
 #endif
 
-/// A worker that the fault tests kill: `FaultWorker SERVICE FILE`. Writes the number of each event that it has handled as a
-/// line to the file, and `ready` to standard output.
+/// A worker that the fault tests kill: `FaultWorker SERVICE FILE [CULPRIT]`. Writes the number of each event that it has
+/// handled as a line to the file, and `ready` to standard output. It ends itself when it handles the number CULPRIT.
 @main
 struct FaultWorker {
   struct Note: Event {
@@ -24,14 +24,18 @@ struct FaultWorker {
 
   static func main() async throws {
     let arguments = CommandLine.arguments
-    guard arguments.count == 3, let url = ProcessInfo.processInfo.environment["RABBITMQ_URL"] else { exit(64) }
+    guard (3...4).contains(arguments.count), let url = ProcessInfo.processInfo.environment["RABBITMQ_URL"] else {
+      exit(64)
+    }
     let file = open(arguments[2], O_WRONLY | O_CREAT | O_APPEND, 0o644)
     guard file >= 0 else { exit(74) }
     var logger = Logger(label: "worker")
     logger.logLevel = .critical
+    let culprit = arguments.count > 3 ? Int(arguments[3]) : nil
     let rabbit = try RabbitMQ(RabbitMQConfiguration(url: url), logger: logger)
     let subscriber = Subscriber(rabbit, service: try ServiceName(arguments[1]), logger: logger) {
       On(Note.self) { note, _ in
+        if note.number == culprit { abort() }
         try await Task.sleep(for: .microseconds(Int.random(in: 0...4000)))
         let line = Array("\(note.number)\n".utf8)
         // One write, so that a kill leaves no half line.

@@ -80,39 +80,4 @@ import WarrenSupport
       if signal == SIGTERM { #expect(repeats == 0) }
     }
   }
-
-  /// The worker's process.
-  private final class Worker: Sendable {
-    let isReady = Watched(false)
-    private let ended = Watched<Int32?>(nil)
-    let processID: Int32
-
-    init(service: String, file: String) throws {
-      let process = Process()
-      process.executableURL = Self.program
-      process.arguments = [service, file]
-      process.environment = ProcessInfo.processInfo.environment.merging(["RABBITMQ_URL": TestBroker.url]) { $1 }
-      let output = Pipe()
-      process.standardOutput = output
-      process.terminationHandler = { [ended] process in
-        ended.update { $0 = process.terminationStatus }
-      }
-      output.fileHandleForReading.readabilityHandler = { [isReady] handle in
-        let data = handle.availableData
-        if data.isEmpty { handle.readabilityHandler = nil }
-        if !data.isEmpty { isReady.update { $0 = true } }
-      }
-      try process.run()
-      processID = process.processIdentifier
-    }
-
-    /// Its exit status or the signal that ended it; nil when it goes on.
-    func end(within timeout: Duration) async -> Int32? { await ended.wait(timeout: timeout) { $0 != nil } ?? nil }
-
-    /// Beside the test program.
-    private static var program: URL {
-      let tests = URL(fileURLWithPath: ProcessInfo.processInfo.arguments[0]).deletingLastPathComponent()
-      return tests.appendingPathComponent("FaultWorker")
-    }
-  }
 }
