@@ -88,7 +88,8 @@ let package = Package(
     // Kills processes of itself: scripts/test runs it, and for longer scripts/torture.
     .executableTarget(
       name: "crashes",
-      dependencies: ["WarrenRabbitMQ", "WarrenStore", grdb, arguments, lifecycle, signals], path: "Tests/Crashes",
+      dependencies: ["WarrenRabbitMQ", "WarrenStore", "WarrenSupport", grdb, arguments, lifecycle, signals],
+      path: "Tests/Crashes",
       swiftSettings: settings),
     .testTarget(
       name: "WarrenStoreTests", dependencies: ["Warren", "WarrenStore", "WarrenSupport", grdb, lifecycle, logging],
