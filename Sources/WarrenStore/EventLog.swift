@@ -38,6 +38,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     /// Recording is refused when the file's disk has less free space than this, in bytes, so that the service's own data has
     /// room; looked at once a second. Nil, the default, has no bound.
     public var minimumFreeDisk: Int?
+    var writeAheadLog = WriteAheadLog.Limits()
 
     /// The defaults.
     public init() {}
@@ -54,6 +55,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
   let committer: Committer
   let wakeUp: WakeUp
   let confirms = ConfirmWaits()
+  let writeAheadLog: WriteAheadLog
   /// For files with commits that a power cut could undo.
   let walSync: WALSync?
   private let diskFloor: DiskFloor?
@@ -98,7 +100,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     let wakeUp = WakeUp()
     let observer = CommitObserver(wakeUp)
     do {
-      let (id, connection, isWeak) = try database.writeWithoutTransaction { db in
+      let (id, connection, isWeak, writeAheadLog) = try database.writeWithoutTransaction { db in
         try FileSettings.apply(
           options.durability, busyTimeout: options.busyTimeout, keepsBusyMode: keepsBusyMode, db)
         let id = try Schema.prepare(db, storeID: EventID().text)
@@ -108,8 +110,14 @@ public final class EventLog: Sendable, CustomStringConvertible {
         }
         db.add(transactionObserver: observer, extent: .observerLifetime)
         let level = try String.fetchOne(db, sql: "SELECT value FROM warren_meta WHERE name = 'durability'")
-        return (id, ObjectIdentifier(db), level != nil)
+        let writeAheadLog = WriteAheadLog(
+          database, pageSize: try Int.fetchOne(db, sql: "PRAGMA main.page_size") ?? 4096,
+          busyTimeout: keepsBusyMode ? nil : options.busyTimeout, limits: options.writeAheadLog
+        ) { logger.info("\($0)") }
+        try writeAheadLog.take(db)
+        return (id, ObjectIdentifier(db), level != nil, writeAheadLog)
       }
+      self.writeAheadLog = writeAheadLog
       storeID = id
       writerConnection = connection
       walSync = isWeak ? WALSync(path: database.path + "-wal") : nil
@@ -127,6 +135,8 @@ public final class EventLog: Sendable, CustomStringConvertible {
       database: database, observer: observer, timeout: options.timeout, longestTransaction: options.longestTransaction,
       bounds: Bounds(rows: options.maximumBacklogRows, bytes: options.maximumBacklogBytes))
   }
+
+  deinit { database.asyncWriteWithoutTransaction { [writeAheadLog] db in writeAheadLog.leave(db) } }
 
   /// The text for messages and logs.
   public var description: String { "EventLog(\(database.path))" }
@@ -150,6 +160,17 @@ public final class EventLog: Sendable, CustomStringConvertible {
         .wrongDatabase,
         "this database handle is not of the log's file \(database.path): record in a transaction of log.database or of log.transact"
       )
+    }
+  }
+
+  /// Reads in a snapshot, which has to be a short one: see ``WriteAheadLog``.
+  func read<R: Sendable>(
+    doing what: String, _ body: @escaping @Sendable (Database) throws -> R
+  ) async throws(StoreError) -> R {
+    do {
+      return try await writeAheadLog.readers.read { try await database.read(body) }
+    } catch {
+      throw StoreError(error, doing: what)
     }
   }
 

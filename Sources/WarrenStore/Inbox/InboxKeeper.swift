@@ -75,7 +75,8 @@ final class InboxKeeper: Sendable {
   private func lookFirst(_ key: InboxKey?) async -> HandlerResult? {
     guard let key else { return nil }
     // A failure shows again, and is dealt with, at the commit.
-    guard let admission = try? await log.database.read({ try InboxRecords.look(key, $0) }) else { return nil }
+    guard let admission = try? await log.read(doing: "asking the inbox", { try InboxRecords.look(key, $0) })
+    else { return nil }
     return verdict(admission, key)
   }
 

@@ -111,6 +111,7 @@ final class RelaySession: Sendable {
       if news.hasCall { hand.mayHaveMore = true }
       try await turn(&hand)
       note(&hand)
+      log.writeAheadLog.copyForOthers()
       let next = [hand.machine.nextAlarm(now: Self.now), dueAlarm(hand), hand.nextUpkeep].compactMap(\.self).min()
       alarm.withLock { $0 = next ?? .max }
     }
@@ -145,11 +146,7 @@ final class RelaySession: Sendable {
   // MARK: Reading
 
   private func read<R: Sendable>(_ body: @escaping @Sendable (Database) throws -> R) async throws -> R {
-    do {
-      return try await log.database.read(body)
-    } catch {
-      throw StoreError(error, doing: "reading the log")
-    }
+    try await log.read(doing: "reading the log", body)
   }
 
   /// True when there may be more.
