@@ -67,6 +67,8 @@ let package = Package(
         "Warren", "WarrenSupport", grdb, lifecycle, logging, .product(name: "GRDBSQLite", package: "GRDB.swift"),
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "HeapModule", package: "swift-collections"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "Tracing", package: "swift-distributed-tracing"),
       ],
       swiftSettings: settings),
     .executableTarget(
@@ -92,7 +94,13 @@ let package = Package(
       path: "Tests/Crashes",
       swiftSettings: settings),
     .testTarget(
-      name: "WarrenStoreTests", dependencies: ["Warren", "WarrenStore", "WarrenSupport", grdb, lifecycle, logging],
+      name: "WarrenStoreTests",
+      dependencies: [
+        "Warren", "WarrenStore", "WarrenSupport", grdb, lifecycle, logging,
+        .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
+        .product(name: "MetricsTestKit", package: "swift-metrics"),
+        .product(name: "Tracing", package: "swift-distributed-tracing"),
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "WarrenRabbitMQTests",

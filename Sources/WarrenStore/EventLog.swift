@@ -1,5 +1,6 @@
 public import GRDB
 public import Logging
+import Metrics
 public import Warren
 import WarrenSupport
 
@@ -39,6 +40,8 @@ public final class EventLog: Sendable, CustomStringConvertible {
     /// room; looked at once a second. Nil, the default, has no bound.
     public var minimumFreeDisk: Int?
     var writeAheadLog = WriteAheadLog.Limits()
+    var metrics: (any MetricsFactory)?
+    var abandonmentLook = Duration.seconds(30)
 
     /// The defaults.
     public init() {}
@@ -55,6 +58,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
   let committer: Committer
   let wakeUp: WakeUp
   let confirms = ConfirmWaits()
+  let metrics: LogMetrics
   let writeAheadLog: WriteAheadLog
   /// For files with commits that a power cut could undo.
   let walSync: WALSync?
@@ -62,6 +66,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
   private let writerConnection: ObjectIdentifier
   private let knownTypes = Lock<Set<EventType>>([])
   private let observer: CommitObserver
+  private let nextLook: Lock<ContinuousClock.Instant>
 
   /// Opens the file, and makes it where it is missing.
   /// - Throws: ``StoreError``, which says what is wrong with the file.
@@ -131,8 +136,11 @@ public final class EventLog: Sendable, CustomStringConvertible {
     self.logger = logger
     self.wakeUp = wakeUp
     self.observer = observer
+    nextLook = Lock(.now + options.abandonmentLook)
+    metrics = LogMetrics(source: source, factory: options.metrics ?? MetricsSystem.factory)
     committer = Committer(
-      database: database, observer: observer, timeout: options.timeout, longestTransaction: options.longestTransaction,
+      database: database, observer: observer, metrics: metrics, timeout: options.timeout,
+      longestTransaction: options.longestTransaction,
       bounds: Bounds(rows: options.maximumBacklogRows, bytes: options.maximumBacklogBytes))
   }
 
@@ -160,6 +168,25 @@ public final class EventLog: Sendable, CustomStringConvertible {
         .wrongDatabase,
         "this database handle is not of the log's file \(database.path): record in a transaction of log.database or of log.transact"
       )
+    }
+  }
+
+  /// False when only a new start of the process can help: a body or handler computes inside the transaction for longer than its
+  /// SQL may take, cannot be stopped, and nobody else can write. Asks no database, so that it can be asked then.
+  public var isLive: Bool { committer.stuckTransaction == nil }
+
+  /// Says in the log that nobody relays: whoever forgets the relay sees nothing go wrong otherwise.
+  func lookWhetherAnybodyRelays() {
+    let isDue = nextLook.withLock { next in
+      let now = ContinuousClock.now
+      guard next <= now else { return false }
+      next = now + options.abandonmentLook
+      return true
+    }
+    guard isDue else { return }
+    Task { [weak self] in
+      guard let self, let status = try? await status(), status.isAbandoned else { return }
+      for reason in status.reasons { logger.info("\(reason)", metadata: ["store": "\(path)"]) }
     }
   }
 

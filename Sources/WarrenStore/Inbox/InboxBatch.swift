@@ -132,7 +132,7 @@ final class InboxBatch<E: Event>: Sendable {
   private func together(_ items: [Item]) async -> [HandlerResult]? {
     guard let queue = items.first?.delivery.queue else { return [] }
     let body = body
-    let ending = await keeper.commit(queue) { [keeper] db -> [HandlerResult]? in
+    let ending = await keeper.commit(queue) { [keeper] db -> [InboxVerdict]? in
       do {
         return try Self.run(items, keeper, body, db)
       } catch is Split {
@@ -140,15 +140,15 @@ final class InboxBatch<E: Event>: Sendable {
       }
     }
     await keeper.pruneSometimes(queue)
-    if case .some(.some(let results)) = ending.committed { return results }
+    if case .some(.some(let verdicts)) = ending.committed { return verdicts.map { keeper.counted(queue, $0) } }
     if case .failed(is Split) = ending.failed.outcome, items.count > 1 { return nil }
-    return items.map { _ in ending.failed }
+    return items.map { _ in keeper.counted(queue, InboxVerdict(ending.failed)) }
   }
 
   private static func run(
     _ items: [Item], _ keeper: InboxKeeper, _ body: Body, _ db: Database
-  ) throws -> [HandlerResult] {
-    var results: [HandlerResult?] = []
+  ) throws -> [InboxVerdict] {
+    var verdicts: [InboxVerdict?] = []
     var firsts: [InboxKey: Int] = [:]
     var fresh: [(index: Int, key: InboxKey?, scope: HandlerScope, context: InboxContext)] = []
     var repeats: [(index: Int, of: Int)] = []
@@ -156,11 +156,11 @@ final class InboxBatch<E: Event>: Sendable {
       let key = InboxKey(item.delivery)
       if let key, let first = firsts[key], key.hash == firstHash(items[first]) {
         repeats.append((index, first))
-        results.append(nil)
+        verdicts.append(nil)
         continue
       }
       let known = try keeper.admit(key, db)
-      results.append(known)
+      verdicts.append(known)
       guard known == nil else { continue }
       if let key { firsts[key] = index }
       let scope = HandlerScope(delivery: item.delivery, name: item.delivery.queue)
@@ -169,8 +169,10 @@ final class InboxBatch<E: Event>: Sendable {
     if !fresh.isEmpty {
       Faults.reached(.inHandler)
       do {
-        try body(fresh.map { (items[$0.index].event, $0.context) }, db)
-        for one in fresh { try one.context.runCommits(db) }
+        try keeper.timed(items[0].delivery) {
+          try body(fresh.map { (items[$0.index].event, $0.context) }, db)
+          for one in fresh { try one.context.runCommits(db) }
+        }
       } catch {
         if InboxKeeper.isTheStores(error) { throw error }
         if items.count > 1 { throw Split() }
@@ -180,16 +182,18 @@ final class InboxBatch<E: Event>: Sendable {
     for one in fresh {
       let result = one.scope.end(.handled)
       if case .handled = result.outcome {
-        results[one.index] = HandlerResult(.handled, isCommitted: true)
+        verdicts[one.index] = InboxVerdict(HandlerResult(.handled, isCommitted: true))
       } else {
         // Not handled, so it must not be remembered as such.
         if let key = one.key { try InboxRecords.remove(key, db) }
-        results[one.index] = HandlerResult(result.outcome)
+        verdicts[one.index] = InboxVerdict(HandlerResult(result.outcome))
       }
     }
-    for (index, first) in repeats { results[index] = results[first] }
+    for (index, first) in repeats {
+      verdicts[index] = verdicts[first].map { $0.outcome == .handled ? .duplicate : $0 }
+    }
     Faults.reached(.beforeHandlerCommit)
-    return results.map { $0 ?? HandlerResult(.handled, isCommitted: true) }
+    return verdicts.map { $0 ?? .duplicate }
   }
 
   private static func firstHash(_ item: Item) -> Data? { InboxKey(item.delivery)?.hash }

@@ -30,6 +30,10 @@ public struct LogStatus: Sendable, Hashable {
   /// The size up to which it is brought back when it has grown beyond; 64 MiB.
   public var walLimit: Int
 
+  /// How long a body or handler of this process has been computing inside the transaction, when that is longer than its SQL may
+  /// take; see ``EventLog/isLive``.
+  public var stuckTransaction: Duration?
+
   /// True when events have waited for half a minute and nothing delivers them: no relay runs, or it is frozen.
   public var isAbandoned: Bool {
     guard let oldestAge, oldestAge > .seconds(30) else { return false }
@@ -56,6 +60,11 @@ public struct LogStatus: Sendable, Hashable {
         }
           ?? "events have waited for \(age) s and nobody relays: run log.relay(to:), or warrenctl relay")
     }
+    if let stuckTransaction {
+      reasons.append(
+        "a body or handler has been computing inside the transaction for \(Int(stuckTransaction / .seconds(1))) s, nobody can write and it cannot be stopped: start the process anew"
+      )
+    }
     if isWALStuck {
       reasons.append(
         "the write-ahead log has \(walBytes) bytes: some program has been reading the file for a long time, end it")
@@ -75,6 +84,7 @@ extension EventLog {
       status.relaySilence = holder.silence.map { .milliseconds($0) }
     }
     status.walBytes = fileSize(path + "-wal")
+    status.stuckTransaction = committer.stuckTransaction
     status.walLimit = options.writeAheadLog.bytes
     return status
   }

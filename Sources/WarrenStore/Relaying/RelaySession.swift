@@ -197,7 +197,7 @@ final class RelaySession: Sendable {
     let places = sent
     hand.publishes[places[0]] = Task {
       Faults.reached(.beforePublish)
-      let outcomes = await publisher.publish(encoded: batch)
+      let outcomes = await LogSpans.relaying(batch) { await publisher.publish(encoded: batch) }
       Faults.reached(.afterPublish)
       mailbox.settled(places, outcomes, session: number)
     }
@@ -210,7 +210,9 @@ final class RelaySession: Sendable {
       guard let lane = hand.lanes[position], case .some(.some(let event)) = hand.bodies[position] else { continue }
       let verdict = relay.verdict(outcome, lane, event.metadata.type)
       switch verdict {
-      case .confirmed: log.confirms.confirmed(position)
+      case .confirmed:
+        log.confirms.confirmed(position)
+        log.metrics.delivered(event)
       case .away: log.logger.debug("an event could not be published yet", metadata: ["outcome": "\(outcome)"])
       case .failed(let reason, let text):
         log.logger.info(
@@ -282,6 +284,7 @@ final class RelaySession: Sendable {
 
   private func upkeep(_ hand: inout Hand) async throws {
     hand.nextUpkeep = Self.now + 10_000
+    if log.metrics.isOn { log.metrics.set(try await log.status()) }
     let (age, most) = (Int64(relay.options.longestUnroutable / .milliseconds(1)), relay.options.mostUnroutable)
     let now = Int64(wallClockMilliseconds())
     if try await read({ try HeldEntries.hasDiscarded($0) }) {
