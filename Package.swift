@@ -101,7 +101,13 @@ let package = Package(
         .product(name: "MetricsTestKit", package: "swift-metrics"),
         .product(name: "Tracing", package: "swift-distributed-tracing"),
       ],
-      swiftSettings: settings),
+      swiftSettings: settings,
+      // So that SQLite's calls come to SystemCallTrace.
+      linkerSettings: [
+        .unsafeFlags(
+          ["fdatasync", "pwrite64"].flatMap { ["-Xlinker", "--export-dynamic-symbol=\($0)"] },
+          .when(platforms: [.linux]))
+      ]),
     .testTarget(
       name: "WarrenRabbitMQTests",
       dependencies: [
