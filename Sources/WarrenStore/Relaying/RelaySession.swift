@@ -1,4 +1,3 @@
-import Foundation
 import GRDB
 import Logging
 import Warren
@@ -14,7 +13,7 @@ final class RelaySession: Sendable {
   private let mailbox: RelayMailbox
   private let changes: FileChanges
   private let alarm = Lock(Int64.max)
-  private let isOver = Lock(false)
+  private let ticker = Ticker()
   private let began: Int64
 
   /// `number` differs for each session of a relay.
@@ -28,41 +27,24 @@ final class RelaySession: Sendable {
     began = Int64(wallClockMilliseconds())
   }
 
-  /// Milliseconds of a clock that no administrator sets.
-  private static let zero = ContinuousClock.now
-  private static var now: Int64 { Int64((ContinuousClock.now - zero) / .milliseconds(1)) }
+  private static var now: Int64 { steadyMilliseconds() }
 
   /// Returns when the relay stops, or when the file has to be read anew.
   func run() async throws {
     let listener = log.wakeUp.listen { [mailbox] in mailbox.call() }
-    startTicking()
+    ticker.start { [self] in tick() }
     defer {
       log.wakeUp.forget(listener)
-      isOver.withLock { $0 = true }
+      ticker.stop()
     }
     mailbox.call()
     try await work()
   }
 
   /// Commits of other processes, and what becomes due by itself.
-  ///
-  /// On a thread that sleeps in between: timers of tasks and queues wake two or three threads each time, and forty times a
-  /// second for nothing that is most of what an idle process does.
-  private func startTicking() {
-    let thread = Thread {
-      while !self.isOver.withLock({ $0 }) {
-        Thread.sleep(forTimeInterval: 0.025)
-        self.tick()
-      }
-    }
-    thread.name = "warren.relay"
-    thread.stackSize = 256 << 10
-    thread.start()
-  }
-
   private func tick() {
     let isDue = alarm.withLock { $0 <= Self.now }
-    if isDue || (try? changes.look()) != false { mailbox.call() }
+    if changes.look() || isDue { mailbox.call() }
   }
 
   /// What one session has in its hands.

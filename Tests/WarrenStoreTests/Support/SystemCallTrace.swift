@@ -45,6 +45,7 @@
     fileprivate static let pwrite64 = next("pwrite64", as: Write.self)
   }
 
+  /// Stands before the C library's.
   @_cdecl("fdatasync")
   public func tracedDataSync(_ descriptor: Int32) -> Int32 {
     let result = SystemCallTrace.fdatasync?(descriptor) ?? -1
@@ -52,6 +53,7 @@
     return result
   }
 
+  /// Stands before the C library's.
   @_cdecl("pwrite64")
   public func tracedWrite(_ descriptor: Int32, _ bytes: UnsafeRawPointer?, _ count: Int, _ offset: Int) -> Int {
     SystemCallTrace.note(.write, descriptor)
