@@ -8,15 +8,11 @@
 
   /// What the system calls say about durability.
   struct SyncTests {
-    private func traced(_ folder: Folder) -> SystemCallTrace {
-      SystemCallTrace(of: URL(filePath: folder.file + "-wal").resolvingSymlinksInPath().path)
-    }
-
     @Test func betweenTheLastWriteAndTheReturnTheLogIsSynced() async throws {
       let folder = try Folder()
       // Small, so that copies into the database are part of it.
       let log = try folder.log { $0.writeAheadLog.pages = 40 }
-      let trace = traced(folder)
+      let trace = SystemCallTrace(of: folder.file + "-wal")
       defer { trace.end() }
       for number in 0..<100 {
         if number % 2 == 0 {
@@ -39,7 +35,7 @@
       let folder = try Folder()
       let log = try folder.log()
       try await log.record(Happened(number: -1))
-      let trace = traced(folder)
+      let trace = SystemCallTrace(of: folder.file + "-wal")
       defer { trace.end() }
       let before = log.committer.groupCount
       await withThrowingTaskGroup(of: Void.self) { group in
@@ -60,7 +56,7 @@
     @Test func withNormalDurabilityTheRelaySyncsBeforeItSends() async throws {
       let folder = try Folder()
       let log = try folder.log { $0.durability = .normal }
-      let trace = traced(folder)
+      let trace = SystemCallTrace(of: folder.file + "-wal")
       defer { trace.end() }
       for number in 0..<10 { try await log.record(Happened(number: number), options: .init(key: "k")) }
       #expect(!trace.calls.contains(.sync))

@@ -1,8 +1,9 @@
 #if canImport(Glibc) && !WARREN_TSAN
+  import Foundation
   import Glibc
   import WarrenSupport
 
-  /// The writes and syncs of one file by whatever code of this process, SQLite's above all.
+  /// The writes and syncs of one file by whatever code of this process, SQLite's above all. It can make them fail, as a disk does.
   ///
   /// The two functions at the end take the place of the C library's: the dynamic linker looks into the program before it looks
   /// into libraries, so SQLite's calls come here.
@@ -10,28 +11,43 @@
     enum Call: Hashable { case write, sync, mark }
     private let path: String
     private let log = Lock<[Call]>([])
+    private let failures = Lock<[Call: Int32]>([:])
 
-    /// `path` as the kernel spells it.
     init(of path: String) {
-      self.path = path
+      self.path = URL(filePath: path).resolvingSymlinksInPath().path
       Self.traces.withLock { $0.append(self) }
     }
 
     func end() { Self.traces.withLock { $0.removeAll { $0 === self } } }
 
     var calls: [Call] { log.withLock { $0 } }
+
+    /// From now on these calls fail with this error number; nil: no more.
+    func fail(_ call: Call, with number: Int32?) { failures.withLock { $0[call] = number } }
+
     func mark() { log.withLock { $0.append(.mark) } }
 
     private static let traces = Lock<[SystemCallTrace]>([])
 
-    static func note(_ call: Call, _ descriptor: Int32) {
+    private static func traces(of descriptor: Int32) -> [SystemCallTrace] {
       let traces = traces.withLock { $0 }
-      guard !traces.isEmpty else { return }
+      guard !traces.isEmpty else { return [] }
       var buffer = [CChar](repeating: 0, count: 1024)
       let count = readlink("/proc/self/fd/\(descriptor)", &buffer, buffer.count)
-      guard count > 0 else { return }
+      guard count > 0 else { return [] }
       let name = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-      for trace in traces where trace.path == name { trace.log.withLock { $0.append(call) } }
+      return traces.filter { $0.path == name }
+    }
+
+    fileprivate static func run<R: SignedInteger>(_ call: Call, _ descriptor: Int32, _ real: () -> R?) -> R {
+      let traces = traces(of: descriptor)
+      if let number = traces.lazy.compactMap({ $0.failures.withLock { $0[call] } }).first {
+        errno = number
+        return -1
+      }
+      let result = real() ?? -1
+      for trace in traces where result >= 0 { trace.log.withLock { $0.append(call) } }
+      return result
     }
 
     private static func next<F>(_ name: String, as type: F.Type) -> F? {
@@ -48,15 +64,12 @@
   /// Stands before the C library's.
   @_cdecl("fdatasync")
   public func tracedDataSync(_ descriptor: Int32) -> Int32 {
-    let result = SystemCallTrace.fdatasync?(descriptor) ?? -1
-    if result == 0 { SystemCallTrace.note(.sync, descriptor) }
-    return result
+    SystemCallTrace.run(.sync, descriptor) { SystemCallTrace.fdatasync?(descriptor) }
   }
 
   /// Stands before the C library's.
   @_cdecl("pwrite64")
   public func tracedWrite(_ descriptor: Int32, _ bytes: UnsafeRawPointer?, _ count: Int, _ offset: Int) -> Int {
-    SystemCallTrace.note(.write, descriptor)
-    return SystemCallTrace.pwrite64?(descriptor, bytes, count, offset) ?? -1
+    SystemCallTrace.run(.write, descriptor) { SystemCallTrace.pwrite64?(descriptor, bytes, count, offset) }
   }
 #endif
