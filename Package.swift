@@ -67,6 +67,8 @@ let package = Package(
         "Warren", "WarrenSupport", grdb, lifecycle, logging, .product(name: "GRDBSQLite", package: "GRDB.swift"),
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "HeapModule", package: "swift-collections"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "Tracing", package: "swift-distributed-tracing"),
       ],
       swiftSettings: settings),
     .executableTarget(
@@ -88,11 +90,24 @@ let package = Package(
     // Kills processes of itself: scripts/test runs it, and for longer scripts/torture.
     .executableTarget(
       name: "crashes",
-      dependencies: ["WarrenRabbitMQ", "WarrenStore", grdb, arguments, lifecycle, signals], path: "Tests/Crashes",
+      dependencies: ["WarrenRabbitMQ", "WarrenStore", "WarrenSupport", grdb, arguments, lifecycle, signals],
+      path: "Tests/Crashes",
       swiftSettings: settings),
     .testTarget(
-      name: "WarrenStoreTests", dependencies: ["Warren", "WarrenStore", "WarrenSupport", grdb, lifecycle, logging],
-      swiftSettings: settings),
+      name: "WarrenStoreTests",
+      dependencies: [
+        "Warren", "WarrenStore", "WarrenSupport", grdb, lifecycle, logging,
+        .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
+        .product(name: "MetricsTestKit", package: "swift-metrics"),
+        .product(name: "Tracing", package: "swift-distributed-tracing"),
+      ],
+      swiftSettings: settings,
+      // So that SQLite's calls come to SystemCallTrace.
+      linkerSettings: [
+        .unsafeFlags(
+          ["fdatasync", "pwrite64"].flatMap { ["-Xlinker", "--export-dynamic-symbol=\($0)"] },
+          .when(platforms: [.linux]))
+      ]),
     .testTarget(
       name: "WarrenRabbitMQTests",
       dependencies: [

@@ -1,5 +1,6 @@
 public import GRDB
 public import Logging
+import Metrics
 public import Warren
 import WarrenSupport
 
@@ -38,6 +39,9 @@ public final class EventLog: Sendable, CustomStringConvertible {
     /// Recording is refused when the file's disk has less free space than this, in bytes, so that the service's own data has
     /// room; looked at once a second. Nil, the default, has no bound.
     public var minimumFreeDisk: Int?
+    var writeAheadLog = WriteAheadLog.Limits()
+    var metrics: (any MetricsFactory)?
+    var abandonmentLook = Duration.seconds(30)
 
     /// The defaults.
     public init() {}
@@ -54,12 +58,15 @@ public final class EventLog: Sendable, CustomStringConvertible {
   let committer: Committer
   let wakeUp: WakeUp
   let confirms = ConfirmWaits()
+  let metrics: LogMetrics
+  let writeAheadLog: WriteAheadLog
   /// For files with commits that a power cut could undo.
   let walSync: WALSync?
   private let diskFloor: DiskFloor?
   private let writerConnection: ObjectIdentifier
   private let knownTypes = Lock<Set<EventType>>([])
   private let observer: CommitObserver
+  private let nextLook: Lock<ContinuousClock.Instant>
 
   /// Opens the file, and makes it where it is missing.
   /// - Throws: ``StoreError``, which says what is wrong with the file.
@@ -98,7 +105,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     let wakeUp = WakeUp()
     let observer = CommitObserver(wakeUp)
     do {
-      let (id, connection, isWeak) = try database.writeWithoutTransaction { db in
+      let (id, connection, isWeak, writeAheadLog) = try database.writeWithoutTransaction { db in
         try FileSettings.apply(
           options.durability, busyTimeout: options.busyTimeout, keepsBusyMode: keepsBusyMode, db)
         let id = try Schema.prepare(db, storeID: EventID().text)
@@ -108,8 +115,14 @@ public final class EventLog: Sendable, CustomStringConvertible {
         }
         db.add(transactionObserver: observer, extent: .observerLifetime)
         let level = try String.fetchOne(db, sql: "SELECT value FROM warren_meta WHERE name = 'durability'")
-        return (id, ObjectIdentifier(db), level != nil)
+        let writeAheadLog = WriteAheadLog(
+          database, pageSize: try Int.fetchOne(db, sql: "PRAGMA main.page_size") ?? 4096,
+          busyTimeout: keepsBusyMode ? nil : options.busyTimeout, limits: options.writeAheadLog
+        ) { logger.info("\($0)") }
+        try writeAheadLog.take(db)
+        return (id, ObjectIdentifier(db), level != nil, writeAheadLog)
       }
+      self.writeAheadLog = writeAheadLog
       storeID = id
       writerConnection = connection
       walSync = isWeak ? WALSync(path: database.path + "-wal") : nil
@@ -123,10 +136,15 @@ public final class EventLog: Sendable, CustomStringConvertible {
     self.logger = logger
     self.wakeUp = wakeUp
     self.observer = observer
+    nextLook = Lock(.now + options.abandonmentLook)
+    metrics = LogMetrics(source: source, factory: options.metrics ?? MetricsSystem.factory)
     committer = Committer(
-      database: database, observer: observer, timeout: options.timeout, longestTransaction: options.longestTransaction,
+      database: database, observer: observer, metrics: metrics, timeout: options.timeout,
+      longestTransaction: options.longestTransaction,
       bounds: Bounds(rows: options.maximumBacklogRows, bytes: options.maximumBacklogBytes))
   }
+
+  deinit { database.asyncWriteWithoutTransaction { [writeAheadLog] db in writeAheadLog.leave(db) } }
 
   /// The text for messages and logs.
   public var description: String { "EventLog(\(database.path))" }
@@ -150,6 +168,36 @@ public final class EventLog: Sendable, CustomStringConvertible {
         .wrongDatabase,
         "this database handle is not of the log's file \(database.path): record in a transaction of log.database or of log.transact"
       )
+    }
+  }
+
+  /// False when only a new start of the process can help: a body or handler computes inside the transaction for longer than its
+  /// SQL may take, cannot be stopped, and nobody else can write. Asks no database, so that it can be asked then.
+  public var isLive: Bool { committer.stuckTransaction == nil }
+
+  /// Says in the log that nobody relays: whoever forgets the relay sees nothing go wrong otherwise.
+  func lookWhetherAnybodyRelays() {
+    let isDue = nextLook.withLock { next in
+      let now = ContinuousClock.now
+      guard next <= now else { return false }
+      next = now + options.abandonmentLook
+      return true
+    }
+    guard isDue else { return }
+    Task { [weak self] in
+      guard let self, let status = try? await status(), status.isAbandoned else { return }
+      for reason in status.reasons { logger.info("\(reason)", metadata: ["store": "\(path)"]) }
+    }
+  }
+
+  /// Reads in a snapshot, which has to be a short one: see ``WriteAheadLog``.
+  func read<R: Sendable>(
+    doing what: String, _ body: @escaping @Sendable (Database) throws -> R
+  ) async throws(StoreError) -> R {
+    do {
+      return try await writeAheadLog.readers.read { try await database.read(body) }
+    } catch {
+      throw StoreError(error, doing: what)
     }
   }
 

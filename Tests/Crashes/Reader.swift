@@ -8,6 +8,8 @@ import WarrenStore
 /// Handles the writer's events through an inbox, and is killed. Says `ready` when it consumes.
 struct Reader: AsyncParsableCommand {
   @Option var store: String
+  /// Decides the form of the handler.
+  @Option var seed: UInt64
 
   func run() async throws {
     let log = try EventLog(path: store, source: "crash-reader")
@@ -16,10 +18,7 @@ struct Reader: AsyncParsableCommand {
     }
     let rabbit = try RabbitMQ(url: Shared.url)
     let subscriber = Subscriber(rabbit, service: Shared.service) {
-      // One at a time, so that the order of the effects is the order of the deliveries.
-      log.inbox.on(CrashEvent.self, queue: .init(concurrency: 1)) { event, db, _ in
-        try db.execute(sql: "INSERT INTO effect VALUES (?, ?)", arguments: [event.key, event.number])
-      }
+      handler(log)
     }
     let connecting = Task { try await rabbit.run() }
     let consuming = Task { try await subscriber.run() }
@@ -27,5 +26,24 @@ struct Reader: AsyncParsableCommand {
     FileHandle.standardOutput.write(Data("ready\n".utf8))
     try await consuming.value
     try await connecting.value
+  }
+
+  /// One at a time, so that the order of the effects is the order of the deliveries.
+  private func handler(_ log: EventLog) -> InboxHandler {
+    let queue = QueueOptions(concurrency: 1)
+    let insert: @Sendable (CrashEvent, Database) throws -> Void = { event, db in
+      try db.execute(sql: "INSERT INTO effect VALUES (?, ?)", arguments: [event.key, event.number])
+    }
+    switch seed % 3 {
+    case 0: return log.inbox.on(CrashEvent.self, queue: queue) { event, db, _ in try insert(event, db) }
+    case 1:
+      return log.inbox.on(CrashEvent.self, queue: queue) { event, context in
+        context.onCommit { try insert(event, $0) }
+      }
+    default:
+      return log.inbox.onBatch(CrashEvent.self, queue: queue, patience: .zero) { batch, db in
+        for (event, _) in batch { try insert(event, db) }
+      }
+    }
   }
 }

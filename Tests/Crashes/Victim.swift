@@ -1,5 +1,6 @@
 import Foundation
 import WarrenStore
+import WarrenSupport
 
 /// A process of this program that is started and killed again and again.
 struct Victim {
@@ -11,20 +12,26 @@ struct Victim {
   let places: [Faults.Place]
   private var process: Process?
   private var place: Faults.Place?
-  private var turn = 0
+  private var turn: Int
+  private var reached: Set<Faults.Place> = []
 
-  init(name: String, arguments: [String], places: [Faults.Place]) {
+  /// It begins at any of its places, so that short runs get to all of them in the course of time.
+  init(name: String, arguments: [String], places: [Faults.Place], _ random: inout SplitMix) {
     self.name = name
     self.arguments = arguments
     self.places = places
+    turn = Int.random(in: 0..<4 * places.count, using: &random)
   }
 
-  /// Armed, it kills itself at a named place, if it gets there in time. Every other time it is not.
+  /// Places at which it was never killed.
+  var missed: [Faults.Place] { places.filter { !reached.contains($0) } }
+
+  /// Armed, it kills itself at a named place, if it gets there in time; one time in four it is not.
   mutating func start(_ random: inout SplitMix, armed: Bool) async throws {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0])
     var arguments = [name] + arguments
-    if name == "writer" { arguments += ["--seed", "\(random.next())"] }
+    arguments += ["--seed", "\(random.next())"]
     process.arguments = arguments
     var environment = ProcessInfo.processInfo.environment
     place = nil
@@ -63,6 +70,7 @@ struct Victim {
       throw Failed(description: "the \(name) ended by itself with status \(process.terminationStatus)")
     }
     self.process = nil
+    if didItself, let place { reached.insert(place) }
     return "\(name) " + (didItself ? place.map { "at \($0.rawValue)" } ?? "?" : "at a random moment")
   }
 

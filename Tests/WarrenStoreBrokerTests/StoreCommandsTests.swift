@@ -57,6 +57,10 @@ struct StoreCommandsTests {
     #expect(status.status == 0)
     #expect(status.object["backlog"] == 10 && status.object["head"] == 10 && status.object["checkpoint"] == 0)
 
+    #expect(status.object["backlogBytes"] == 80 && status.object["scheduled"] == 0 && status.object["rate"] == 0)
+    #expect((status.object["oldestAgeSeconds"] ?? -1) >= 0 && (status.object["walBytes"] ?? 0) > 0)
+    #expect(status.object["healthy"] == 1 && status.object["relayProcess"] == nil)
+
     // Nobody is bound.
     let relayed = await warrenctl(["relay", "--store", store, "--once", "--wait", "3"] + broker)
     #expect(relayed.status == 75)

@@ -129,6 +129,62 @@ struct StoreOverBrokerTests {
     }
   }
 
+  /// One lane that nobody is bound for, one that the broker refuses, one with a full queue: the others are not held up, and
+  /// each follows in order when its cause is gone.
+  @Test func sickLanesHoldUpNobodyAndFollowInOrder() async throws {
+    let folder = try Folder()
+    let log = try folder.log("log")
+    try await withTestBroker { rabbit, litter in
+      let (fine, lonely, stuck, bad) = (
+        try litter.type("fine"), try litter.type("lonely"), try litter.type("stuck"), try litter.type("bad")
+      )
+      let (queue, full) = (unique("fine"), unique("full"))
+      for type in [fine, lonely, stuck, bad] { try await rabbit.topology.ensure([.exchange(of: type)]) }
+      try await rabbit.testQueue(queue, bound: [(EntityNames.exchange(of: fine), "#")], litter: litter)
+      try await rabbit.testQueue(
+        full, arguments: ["x-queue-type": "classic", "x-max-length": 5, "x-overflow": "reject-publish"],
+        bound: [(EntityNames.exchange(of: stuck), "#")], litter: litter)
+      var events: [EncodedEvent] = []
+      for number in 0..<40 {
+        events += (0..<10).map { encoded(number, fine, key: "k\($0)") }
+        events += [lonely, stuck, bad].map { encoded(number, $0, key: "s") }
+        // More than fits into a frame, so it can never be published as it is.
+        if number == 0 { events[12].metadata.headers["large"] = .string(String(repeating: "x", count: 200_000)) }
+      }
+      _ = try await log.record(encoded: events)
+      let service = unique("late")
+      for type in [lonely, stuck, bad] { try litter.service(service, type) }
+      let got = Collected<(type: EventType, number: Int)>()
+      let subscriber = Subscriber(rabbit, service: try ServiceName(service)) {
+        OnRaw([lonely, stuck, bad], queue: .init(concurrency: 1)) { delivery, _ in
+          got.add((delivery.type, try JSONDecoder().decode(Stocked.self, from: delivery.body).number))
+        }
+      }
+      try await withRelay(log.relay(to: rabbit)) {
+        let flows = try await rabbit.waitForDepth(queue, 400, timeout: .seconds(30))
+        #expect(flows)
+        let isHeld = try await eventually(timeout: .seconds(20)) {
+          let expected = ["unroutable": 40, "refused": 40, "congested": 40 - (try await rabbit.depth(full))]
+          let status = try await log.status()
+          return status.backlogRows == 0 && status.held == expected
+        }
+        let held = try await log.status().held
+        #expect(isHeld, "\(held)")
+        // The causes go: a queue is bound, the full one is emptied, an operator removes the one that cannot be published.
+        let taken = try await rabbit.depth(full)
+        try await rabbit.topology.perform(.deleteQueue(full))
+        #expect(try await log.discard(.positions([LogPosition(rawValue: 13)])) == 1)
+        _ = try await log.retry(.cause("refused"))
+        try await withSubscriber(subscriber) { _ = await got.wait(for: 119 - taken, timeout: .seconds(60)) }
+        for (type, first) in [(lonely, 0), (stuck, taken), (bad, 1)] {
+          #expect(got.all.filter { $0.type == type }.map(\.number) == Array(first..<40), "\(type)")
+        }
+        let isEmpty = try await eventually(timeout: .seconds(20)) { try await log.status().held.isEmpty }
+        #expect(isEmpty)
+      }
+    }
+  }
+
   @Test func aMissingPermissionOrExchangeIsProbedAndNotBlamedOnTheEvent() async throws {
     let folder = try Folder()
     let log = try folder.log("log")

@@ -1,7 +1,8 @@
 # A broker for the length of a script, and what the script leaves behind: nothing. Needs broker.sh; the script's EXIT
 # trap belongs to this file.
 
-session_dir="" session_stops=false session_children=""
+# session_folder: what a script may put there to be removed at its end.
+session_dir="" session_stops=false session_children="" session_folder=""
 trap end_session EXIT
 
 # temporary_broker NAME: a fresh broker that nobody else uses, or the user's (RABBITMQ_URL). Tests may freeze and kill
@@ -41,6 +42,7 @@ end_session() {
     kill "$child" 2>/dev/null || true
     wait_until 5 child_ended "$child" || kill -KILL "$child" 2>/dev/null || true
   done
+  [[ -z $session_folder ]] || rm -rf "$session_folder"
   if [[ -n $session_dir ]]; then
     if ((status != 0)) && [[ -d $session_dir/log ]]; then
       rm -rf "$root/.broker/log-of-failure"

@@ -26,13 +26,15 @@ final class Committer: Sendable {
   private let state = Lock(State())
   private let transactionBegan = Lock<ContinuousClock.Instant?>(nil)
   private let observer: CommitObserver
+  private let metrics: LogMetrics
   private let caution = Lock(0)
 
   init(
-    database: any DatabaseWriter, observer: CommitObserver, timeout: Duration, longestTransaction: Duration,
-    bounds: Bounds
+    database: any DatabaseWriter, observer: CommitObserver, metrics: LogMetrics, timeout: Duration,
+    longestTransaction: Duration, bounds: Bounds
   ) {
     self.observer = observer
+    self.metrics = metrics
     self.database = database
     self.timeout = timeout
     self.longestTransaction = longestTransaction
@@ -77,6 +79,13 @@ final class Committer: Sendable {
   /// How many members have not begun.
   var waitingCount: Int { state.withLock { $0.waiting.count } }
 
+  /// How long the present transaction has lasted, when that is longer than interrupting its SQL takes; nil otherwise.
+  var stuckTransaction: Duration? {
+    guard let began = transactionBegan.withLock({ $0 }) else { return nil }
+    let age = ContinuousClock.now - began
+    return age > longestTransaction + .seconds(2) ? age : nil
+  }
+
   /// How many groups have begun.
   var groupCount: Int { state.withLock { $0.groups } }
 
@@ -99,8 +108,10 @@ final class Committer: Sendable {
       return members
     }
     if !members.isEmpty {
+      let start = metrics.isOn ? ContinuousClock.now : nil
       GroupCommit(db: db, bounds: bounds, began: transactionBegan, observer: observer, caution: caution).commit(members)
       transactionBegan.withLock { $0 = nil }
+      if let start { metrics.committed(members.count, since: start) }
     }
     let hasMore = state.withLock { state in
       underWay.withLock { $0 = [] }

@@ -64,7 +64,7 @@ struct GroupCommit {
       }
       Faults.reached(.beforeCommit)
       do {
-        try run("COMMIT")
+        try endTransaction()
       } catch let error as DatabaseError where !error.concernsEverybody {
         // A member's fault that shows only now.
         leaveTransaction()
@@ -172,7 +172,7 @@ struct GroupCommit {
       try begin()
       let result = try work(member)
       Faults.reached(.beforeCommit)
-      try run("COMMIT")
+      try endTransaction()
       Faults.reached(.afterCommit)
       member.settle(.success(result))
     } catch let lost as Lost {
@@ -208,6 +208,17 @@ struct GroupCommit {
       try run("BEGIN IMMEDIATE")
     } catch {
       throw Self.mapped(error)
+    }
+  }
+
+  private func endTransaction() throws {
+    do {
+      try run("COMMIT")
+    } catch let error as DatabaseError where error.resultCode == .SQLITE_IOERR {
+      // Taken back here; but all of it may be in the write-ahead log, and count after a crash.
+      var error = Self.mapped(error)
+      error.mayHaveBeenRecorded = true
+      throw error
     }
   }
 

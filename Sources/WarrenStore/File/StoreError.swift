@@ -50,7 +50,7 @@ public struct StoreError: RecordingError, Sendable, CustomStringConvertible {
   /// True when the same call may succeed later without any change to it.
   public let isRetryable: Bool
   /// True when the events, or the body's writes, may be in the file although this error was thrown.
-  public let mayHaveBeenRecorded: Bool
+  public internal(set) var mayHaveBeenRecorded: Bool
 
   init(_ code: Code, _ message: String, isRetryable: Bool = false, mayHaveBeenRecorded: Bool = false) {
     self.code = code

@@ -22,6 +22,9 @@ public struct Inbox: Sendable {
     public var window = Duration.seconds(30 * 86_400)
     /// What is done with an event from before the records that were removed.
     public var tooOld = TooOldHandling.deadLetter
+    /// A handler that is longer than this inside the transaction is named in the log, once a minute for each queue. 100 ms. Its
+    /// SQL is interrupted after ``EventLog/Options/longestTransaction``.
+    public var slow = Duration.milliseconds(100)
 
     /// The defaults.
     public init() {}

@@ -18,7 +18,7 @@ extension Inbox {
   /// ```
   /// Each event has its own context: ``InboxContext/deadLetter(_:)`` and ``InboxContext/ignore(_:)`` decide about it alone, and
   /// what was written for it until then is kept. When the handler throws, its events are handled one by one, so that the
-  /// one that is to blame fails alone.
+  /// one that is to blame fails alone; those of its key that came behind it begin after its failure is known.
   /// - Parameters:
   ///   - most: the most events at once, 1 to 1000. As many handlers of the subscriber run at once.
   ///   - patience: how long the first of a batch waits for company.
@@ -45,8 +45,7 @@ extension Inbox {
 final class InboxBatch<E: Event>: Sendable {
   typealias Body = @Sendable ([(event: E, context: InboxContext)], Database) throws -> Void
   private struct Waiting: Sendable {
-    var delivery: Delivery
-    var event: E
+    var item: Item
     var continuation: CheckedContinuation<HandlerResult, Never>
   }
   private let keeper: InboxKeeper
@@ -65,7 +64,7 @@ final class InboxBatch<E: Event>: Sendable {
   func add(_ delivery: Delivery, _ event: E) async -> HandlerResult {
     await withCheckedContinuation { continuation in
       let (isFirst, isFull) = waiting.withLock { waiting in
-        waiting.append(Waiting(delivery: delivery, event: event, continuation: continuation))
+        waiting.append(Waiting(item: Item(delivery: delivery, event: event), continuation: continuation))
         return (waiting.count == 1, waiting.count >= most)
       }
       if isFull {
@@ -79,15 +78,47 @@ final class InboxBatch<E: Event>: Sendable {
     }
   }
 
+  var waitingCount: Int { waiting.withLock { $0.count } }
+
   private func flush() async {
     let batch = waiting.withLock { waiting in
       defer { waiting = [] }
       return waiting
     }
     guard !batch.isEmpty else { return }
-    let items = batch.map { Item(delivery: $0.delivery, event: $0.event) }
-    let results = await handle(items)
-    for (waiting, result) in zip(batch, results) { waiting.continuation.resume(returning: result) }
+    if let results = await together(batch.map(\.item)) {
+      for (waiting, result) in zip(batch, results) { waiting.continuation.resume(returning: result) }
+      return
+    }
+    // Each for itself, in one another's group commits, but one of a key at a time: what follows one that fails must not be
+    // committed before that is known.
+    await withDiscardingTaskGroup { group in
+      for lane in Self.lanes(batch) {
+        group.addTask {
+          for waiting in lane {
+            let result = await self.together([waiting.item])?.first
+            waiting.continuation.resume(returning: result ?? HandlerResult(.failed(Split())))
+          }
+        }
+      }
+    }
+  }
+
+  /// By type and key, in order; what has no key stands alone.
+  private static func lanes(_ batch: [Waiting]) -> [[Waiting]] {
+    var lanes: [[Waiting]] = []
+    var places: [Lane: Int] = [:]
+    for waiting in batch {
+      let delivery = waiting.item.delivery
+      let lane = Lane(exchange: delivery.type.name, key: delivery.metadata.key)
+      if lane.isOrdered, let place = places[lane] {
+        lanes[place].append(waiting)
+      } else {
+        places[lane] = lanes.count
+        lanes.append([waiting])
+      }
+    }
+    return lanes
   }
 
   private struct Item: Sendable {
@@ -97,10 +128,11 @@ final class InboxBatch<E: Event>: Sendable {
   /// Several events failed together.
   private struct Split: Error {}
 
-  private func handle(_ items: [Item]) async -> [HandlerResult] {
+  /// Nil when several events failed together.
+  private func together(_ items: [Item]) async -> [HandlerResult]? {
     guard let queue = items.first?.delivery.queue else { return [] }
     let body = body
-    let ending = await keeper.commit(queue) { [keeper] db -> [HandlerResult]? in
+    let ending = await keeper.commit(queue) { [keeper] db -> [InboxVerdict]? in
       do {
         return try Self.run(items, keeper, body, db)
       } catch is Split {
@@ -108,17 +140,15 @@ final class InboxBatch<E: Event>: Sendable {
       }
     }
     await keeper.pruneSometimes(queue)
-    if case .some(.some(let results)) = ending.committed { return results }
-    guard case .failed(is Split) = ending.failed.outcome else { return items.map { _ in ending.failed } }
-    var results: [HandlerResult] = []
-    for item in items { results.append(contentsOf: await handle([item])) }
-    return results
+    if case .some(.some(let verdicts)) = ending.committed { return verdicts.map { keeper.counted(queue, $0) } }
+    if case .failed(is Split) = ending.failed.outcome, items.count > 1 { return nil }
+    return items.map { _ in keeper.counted(queue, InboxVerdict(ending.failed)) }
   }
 
   private static func run(
     _ items: [Item], _ keeper: InboxKeeper, _ body: Body, _ db: Database
-  ) throws -> [HandlerResult] {
-    var results: [HandlerResult?] = []
+  ) throws -> [InboxVerdict] {
+    var verdicts: [InboxVerdict?] = []
     var firsts: [InboxKey: Int] = [:]
     var fresh: [(index: Int, key: InboxKey?, scope: HandlerScope, context: InboxContext)] = []
     var repeats: [(index: Int, of: Int)] = []
@@ -126,11 +156,11 @@ final class InboxBatch<E: Event>: Sendable {
       let key = InboxKey(item.delivery)
       if let key, let first = firsts[key], key.hash == firstHash(items[first]) {
         repeats.append((index, first))
-        results.append(nil)
+        verdicts.append(nil)
         continue
       }
       let known = try keeper.admit(key, db)
-      results.append(known)
+      verdicts.append(known)
       guard known == nil else { continue }
       if let key { firsts[key] = index }
       let scope = HandlerScope(delivery: item.delivery, name: item.delivery.queue)
@@ -139,8 +169,10 @@ final class InboxBatch<E: Event>: Sendable {
     if !fresh.isEmpty {
       Faults.reached(.inHandler)
       do {
-        try body(fresh.map { (items[$0.index].event, $0.context) }, db)
-        for one in fresh { try one.context.runCommits(db) }
+        try keeper.timed(items[0].delivery) {
+          try body(fresh.map { (items[$0.index].event, $0.context) }, db)
+          for one in fresh { try one.context.runCommits(db) }
+        }
       } catch {
         if InboxKeeper.isTheStores(error) { throw error }
         if items.count > 1 { throw Split() }
@@ -150,16 +182,18 @@ final class InboxBatch<E: Event>: Sendable {
     for one in fresh {
       let result = one.scope.end(.handled)
       if case .handled = result.outcome {
-        results[one.index] = HandlerResult(.handled, isCommitted: true)
+        verdicts[one.index] = InboxVerdict(HandlerResult(.handled, isCommitted: true))
       } else {
         // Not handled, so it must not be remembered as such.
         if let key = one.key { try InboxRecords.remove(key, db) }
-        results[one.index] = HandlerResult(result.outcome)
+        verdicts[one.index] = InboxVerdict(HandlerResult(result.outcome))
       }
     }
-    for (index, first) in repeats { results[index] = results[first] }
+    for (index, first) in repeats {
+      verdicts[index] = verdicts[first].map { $0.outcome == .handled ? .duplicate : $0 }
+    }
     Faults.reached(.beforeHandlerCommit)
-    return results.map { $0 ?? HandlerResult(.handled, isCommitted: true) }
+    return verdicts.map { $0 ?? .duplicate }
   }
 
   private static func firstHash(_ item: Item) -> Data? { InboxKey(item.delivery)?.hash }

@@ -26,18 +26,20 @@ final class InboxKeeper: Sendable {
     _ delivery: Delivery, _ body: @escaping @Sendable (Database, InboxContext) throws -> Void
   ) async -> HandlerResult {
     let key = InboxKey(delivery)
-    let result = await commit(delivery.queue) { [self] db -> HandlerResult in
+    let ending = await commit(delivery.queue) { [self] db -> InboxVerdict in
       if let known = try admit(key, db) { return known }
       Faults.reached(.inHandler)
       let result = HandlerScope.runNow(delivery, name: delivery.queue) { context in
         let context = InboxContext(context, isDeduplicated: key != nil)
-        try body(db, context)
-        try context.runCommits(db)
+        try timed(delivery) {
+          try body(db, context)
+          try context.runCommits(db)
+        }
       }
-      return try finish(result, db)
+      return InboxVerdict(try finish(result, db))
     }
     await pruneSometimes(delivery.queue)
-    return result.committed ?? result.failed
+    return counted(delivery.queue, ending.committed ?? InboxVerdict(ending.failed))
   }
 
   // MARK: Handlers before the transaction
@@ -49,7 +51,7 @@ final class InboxKeeper: Sendable {
     // A second copy while the first one is handled waits for its outcome, and then finds it.
     if let key { await underWay.enter(key) }
     defer { if let key { underWay.leave(key) } }
-    if let known = await lookFirst(key) { return known }
+    if let known = await lookFirst(key) { return counted(delivery.queue, known) }
     let last = Lock<InboxContext?>(nil)
     let result = await HandlerScope.run(delivery, name: delivery.queue) { context in
       let context = InboxContext(context, isDeduplicated: key != nil)
@@ -57,32 +59,35 @@ final class InboxKeeper: Sendable {
       Faults.reached(.inHandler)
       try await body(context)
     }
-    guard case .handled = result.outcome, !Task.isCancelled else { return result }
-    let committed = await commit(delivery.queue) { [self] db -> HandlerResult in
+    guard case .handled = result.outcome, !Task.isCancelled else {
+      return counted(delivery.queue, InboxVerdict(result))
+    }
+    let ending = await commit(delivery.queue) { [self] db -> InboxVerdict in
       if let known = try admit(key, db) { return known }
       // What onCommit throws counts as thrown by the handler.
       do {
-        try last.withLock { $0 }?.runCommits(db)
+        try timed(delivery) { try last.withLock { $0 }?.runCommits(db) }
       } catch {
-        return try finish(HandlerResult(.failed(error)), db)
+        return InboxVerdict(try finish(HandlerResult(.failed(error)), db))
       }
-      return try finish(result, db)
+      return InboxVerdict(try finish(result, db))
     }
     await pruneSometimes(delivery.queue)
-    return committed.committed ?? committed.failed
+    return counted(delivery.queue, ending.committed ?? InboxVerdict(ending.failed))
   }
 
-  private func lookFirst(_ key: InboxKey?) async -> HandlerResult? {
+  private func lookFirst(_ key: InboxKey?) async -> InboxVerdict? {
     guard let key else { return nil }
     // A failure shows again, and is dealt with, at the commit.
-    guard let admission = try? await log.database.read({ try InboxRecords.look(key, $0) }) else { return nil }
+    guard let admission = try? await log.read(doing: "asking the inbox", { try InboxRecords.look(key, $0) })
+    else { return nil }
     return verdict(admission, key)
   }
 
   // MARK: The commit
 
   /// Nil for an event that is to be handled; its record is written then.
-  func admit(_ key: InboxKey?, _ db: Database) throws -> HandlerResult? {
+  func admit(_ key: InboxKey?, _ db: Database) throws -> InboxVerdict? {
     guard let key else { return nil }
     let admission = try InboxRecords.look(key, db)
     if let known = verdict(admission, key) { return known }
@@ -90,26 +95,19 @@ final class InboxKeeper: Sendable {
     return nil
   }
 
-  func verdict(_ admission: InboxRecords.Admission, _ key: InboxKey) -> HandlerResult? {
+  private func verdict(_ admission: InboxRecords.Admission, _ key: InboxKey) -> InboxVerdict? {
     switch admission {
     case .fresh: return nil
     case .tooOld where options.tooOld == .handle: return nil
-    case .duplicate: return HandlerResult(.handled, isCommitted: true)
-    case .reused:
-      return HandlerResult(
-        .deadLetter(
-          .init(
-            cause: "idReused",
-            text: "the id \(key.id) was handled before with another body: its publisher uses it twice")))
-    case .tooOld:
-      return HandlerResult(
-        .deadLetter(
-          .init(
-            cause: "tooOldToKnow",
-            text:
-              "records of events of its age are removed already, so it may have been handled: replay it if it was not"))
-      )
+    case .duplicate: return .duplicate
+    case .reused: return .idReused(key.id)
+    case .tooOld: return .tooOldToKnow
     }
+  }
+
+  func counted(_ queue: String, _ verdict: InboxVerdict) -> HandlerResult {
+    log.metrics.inbox(queue, verdict.outcome)
+    return verdict.result
   }
 
   /// What the handler published goes into the log with its effect. Everything else than success takes back all.
@@ -172,6 +170,32 @@ final class InboxKeeper: Sendable {
   struct Ending<R: Sendable>: Sendable {
     var committed: R?
     var failed = HandlerResult(.handled)
+  }
+
+  // MARK: Slow handlers
+
+  private let nextWarning = Lock<[String: ContinuousClock.Instant]>([:])
+
+  /// Runs what a handler does in the transaction. While it does, nobody else can write to the file, so one that takes long is
+  /// named, once a minute for each queue.
+  func timed<R>(_ delivery: Delivery, _ body: () throws -> R) throws -> R {
+    let start = ContinuousClock.now
+    defer { warnIfSlow(delivery, ContinuousClock.now - start) }
+    return try body()
+  }
+
+  private func warnIfSlow(_ delivery: Delivery, _ time: Duration) {
+    guard time >= options.slow else { return }
+    let now = ContinuousClock.now
+    let isDue = nextWarning.withLock { next in
+      if let due = next[delivery.queue], due > now { return false }
+      next[delivery.queue] = now + .seconds(60)
+      return true
+    }
+    guard isDue else { return }
+    log.logger.info(
+      "a handler took \(Int(time / .milliseconds(1))) ms inside the transaction, and nobody else could write to the file: do input, output and long computations in the asynchronous form, before context.onCommit",
+      metadata: ["queue": "\(delivery.queue)", "type": "\(delivery.type)"])
   }
 
   // MARK: Forgetting

@@ -39,12 +39,8 @@ extension EventLog {
   /// Held events, the oldest first, at most `limit`.
   /// - Throws: ``StoreError``.
   public func held(_ selection: HeldSelection = .all, limit: Int = 100) async throws -> [HeldEvent] {
-    do {
-      return try await database.read { db in
-        try Self.positions(selection, limit: limit, db).compactMap { try Self.held($0, db) }
-      }
-    } catch {
-      throw StoreError(error, doing: "reading held events")
+    try await read(doing: "reading held events") { db in
+      try Self.positions(selection, limit: limit, db).compactMap { try Self.held($0, db) }
     }
   }
 

@@ -18,18 +18,28 @@ extension EventLog {
   public func record<E: Event>(
     _ event: E, options: PublishOptions = .init(), in db: Database
   ) throws(StoreError) -> Receipt {
-    let row = try encode(event, options)
-    try check(db)
-    let position = try append([row], db)
-    return .recorded(row.event.metadata.id ?? EventID(), LogPosition(rawValue: position))
+    do {
+      let (position, row) = try LogSpans.recording {
+        let row = try encode(event, options)
+        try check(db)
+        return (try append([row], db), row)
+      }
+      return .recorded(row.event.metadata.id ?? EventID(), LogPosition(rawValue: position))
+    } catch {
+      throw StoreError(error, doing: "recording")
+    }
   }
 
   /// Records an event in a transaction of its own and returns when it is durable.
   /// - Throws: ``StoreError``, which says whether it may have been recorded all the same.
   @discardableResult
   public func record<E: Event>(_ event: E, options: PublishOptions = .init()) async throws(StoreError) -> Receipt {
-    let row = try encode(event, options)
-    let position = try await stored { try await self.committer.append([row]) }
+    let (position, row) = try await stored {
+      try await LogSpans.recording {
+        let row = try encode(event, options)
+        return (try await committer.append([row]), row)
+      }
+    }
     return .recorded(row.event.metadata.id ?? EventID(), LogPosition(rawValue: position))
   }
 
@@ -43,7 +53,8 @@ extension EventLog {
   /// - Throws: what `body` throws, after its writes were taken back; ``StoreError``, which says whether the writes may have
   ///   been kept.
   public func transact<R: Sendable>(_ body: @escaping @Sendable (Database) throws -> R) async throws -> R {
-    try await committer.transact(body)
+    defer { lookWhetherAnybodyRelays() }
+    return try await committer.transact(body)
   }
 
   /// Records an event now that is delivered at `notBefore` or soon after, whether the broker is up now or then. It gets its
@@ -53,10 +64,14 @@ extension EventLog {
   public func schedule<E: Event>(
     _ event: E, notBefore: Date, options: PublishOptions = .init(), in db: Database
   ) throws(StoreError) -> EventID {
-    let row = try encode(event, options)
-    try check(db)
+    let row: EventRow
     do {
-      try ScheduledEntries.insert(row, due: notBefore.milliseconds, db)
+      (_, row) = try LogSpans.recording {
+        let row = try encode(event, options)
+        try check(db)
+        try ScheduledEntries.insert(row, due: notBefore.milliseconds, db)
+        return ((), row)
+      }
     } catch {
       throw StoreError(error, doing: "scheduling")
     }
@@ -87,8 +102,9 @@ extension EventLog {
   }
 
   func stored<R>(_ body: () async throws -> R) async throws(StoreError) -> R {
+    defer { lookWhetherAnybodyRelays() }
     do {
-      return try await body()
+      return try await metrics.recording(body)
     } catch {
       throw StoreError(error, doing: "recording")
     }

@@ -30,26 +30,22 @@ extension EventLog: EventRecorder {
 
   /// Nil for what is under way.
   private func outcomes(_ positions: [LogPosition]) async throws -> [PublishOutcome?] {
-    do {
-      return try await database.read { db in
-        let checkpoint = try Int64.fetchOne(db, sql: "SELECT position FROM warren_readers WHERE name = 'relay'") ?? 0
-        return try positions.map { position in
-          let held = try RawStatement("SELECT reason, cause, text FROM warren_held WHERE position = ?", db)
-          held.bind(1, position.rawValue)
-          guard try held.step() else { return position.rawValue <= checkpoint ? .confirmed : nil }
-          defer { held.reset() }
-          let reason = HoldReason(rawValue: held.text(0) ?? "")
-          let text = held.text(2) ?? ""
-          switch reason == .behind ? HoldReason(rawValue: held.text(1) ?? "") : reason {
-          case .unroutable: return .unroutable(text)
-          case .congested: return .congested(text)
-          case .exchange, .refused: return .refused(text)
-          case .behind, nil: return .notPublished("it is held back")
-          }
+    try await read(doing: "reading the log") { db in
+      let checkpoint = try Int64.fetchOne(db, sql: "SELECT position FROM warren_readers WHERE name = 'relay'") ?? 0
+      return try positions.map { position in
+        let held = try RawStatement("SELECT reason, cause, text FROM warren_held WHERE position = ?", db)
+        held.bind(1, position.rawValue)
+        guard try held.step() else { return position.rawValue <= checkpoint ? .confirmed : nil }
+        defer { held.reset() }
+        let reason = HoldReason(rawValue: held.text(0) ?? "")
+        let text = held.text(2) ?? ""
+        switch reason == .behind ? HoldReason(rawValue: held.text(1) ?? "") : reason {
+        case .unroutable: return .unroutable(text)
+        case .congested: return .congested(text)
+        case .exchange, .refused: return .refused(text)
+        case .behind, nil: return .notPublished("it is held back")
         }
       }
-    } catch {
-      throw StoreError(error, doing: "reading the log")
     }
   }
 }

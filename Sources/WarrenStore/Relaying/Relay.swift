@@ -75,7 +75,11 @@ public final class Relay: Service, CustomStringConvertible {
     defer { state.withLock { $0 = .ended } }
     try await withTaskCancellationOrGracefulShutdownHandler {
       guard let lock = await acquire(mailbox) else { return }
-      defer { lock.release() }
+      log.writeAheadLog.relays(true)
+      defer {
+        log.writeAheadLog.relays(false)
+        lock.release()
+      }
       state.withLock { $0 = .active }
       var sessions = 0
       while !mailbox.isStopping {

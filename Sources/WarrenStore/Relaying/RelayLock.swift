@@ -1,3 +1,4 @@
+import Warren
 import WarrenSupport
 
 #if canImport(FoundationEssentials)
@@ -28,6 +29,8 @@ final class RelayLock: Sendable {
       throw StoreError(.cannotOpen, "the relay's lock \(path) cannot be opened: \(String(cString: strerror(errno)))")
     }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { return nil }
+    // What the last holder said is not about this one.
+    ftruncate(descriptor, 0)
   }
 
   /// Lets another relay have it, also while somebody still has this object.
@@ -81,4 +84,10 @@ struct RelayHolder: Codable, Sendable, Hashable {
   var since: Int64
   /// When it last moved the checkpoint, or had nothing to do.
   var progressAt: Int64
+
+  /// How long ago it last got on, in milliseconds; nil when it has said nothing yet.
+  var silence: Int64? { progressAt == 0 ? nil : max(0, Int64(wallClockMilliseconds()) - progressAt) }
+
+  /// It looks around at least every ten seconds when it lives.
+  var isFrozen: Bool { (silence ?? 0) > 30_000 }
 }

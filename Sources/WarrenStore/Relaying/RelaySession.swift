@@ -1,4 +1,3 @@
-import Foundation
 import GRDB
 import Logging
 import Warren
@@ -14,7 +13,7 @@ final class RelaySession: Sendable {
   private let mailbox: RelayMailbox
   private let changes: FileChanges
   private let alarm = Lock(Int64.max)
-  private let isOver = Lock(false)
+  private let ticker = Ticker()
   private let began: Int64
 
   /// `number` differs for each session of a relay.
@@ -28,41 +27,24 @@ final class RelaySession: Sendable {
     began = Int64(wallClockMilliseconds())
   }
 
-  /// Milliseconds of a clock that no administrator sets.
-  private static let zero = ContinuousClock.now
-  private static var now: Int64 { Int64((ContinuousClock.now - zero) / .milliseconds(1)) }
+  private static var now: Int64 { steadyMilliseconds() }
 
   /// Returns when the relay stops, or when the file has to be read anew.
   func run() async throws {
     let listener = log.wakeUp.listen { [mailbox] in mailbox.call() }
-    startTicking()
+    ticker.start { [self] in tick() }
     defer {
       log.wakeUp.forget(listener)
-      isOver.withLock { $0 = true }
+      ticker.stop()
     }
     mailbox.call()
     try await work()
   }
 
   /// Commits of other processes, and what becomes due by itself.
-  ///
-  /// On a thread that sleeps in between: timers of tasks and queues wake two or three threads each time, and forty times a
-  /// second for nothing that is most of what an idle process does.
-  private func startTicking() {
-    let thread = Thread {
-      while !self.isOver.withLock({ $0 }) {
-        Thread.sleep(forTimeInterval: 0.025)
-        self.tick()
-      }
-    }
-    thread.name = "warren.relay"
-    thread.stackSize = 256 << 10
-    thread.start()
-  }
-
   private func tick() {
     let isDue = alarm.withLock { $0 <= Self.now }
-    if isDue || (try? changes.look()) != false { mailbox.call() }
+    if changes.look() || isDue { mailbox.call() }
   }
 
   /// What one session has in its hands.
@@ -111,6 +93,7 @@ final class RelaySession: Sendable {
       if news.hasCall { hand.mayHaveMore = true }
       try await turn(&hand)
       note(&hand)
+      log.writeAheadLog.copyForOthers()
       let next = [hand.machine.nextAlarm(now: Self.now), dueAlarm(hand), hand.nextUpkeep].compactMap(\.self).min()
       alarm.withLock { $0 = next ?? .max }
     }
@@ -145,11 +128,7 @@ final class RelaySession: Sendable {
   // MARK: Reading
 
   private func read<R: Sendable>(_ body: @escaping @Sendable (Database) throws -> R) async throws -> R {
-    do {
-      return try await log.database.read(body)
-    } catch {
-      throw StoreError(error, doing: "reading the log")
-    }
+    try await log.read(doing: "reading the log", body)
   }
 
   /// True when there may be more.
@@ -200,7 +179,7 @@ final class RelaySession: Sendable {
     let places = sent
     hand.publishes[places[0]] = Task {
       Faults.reached(.beforePublish)
-      let outcomes = await publisher.publish(encoded: batch)
+      let outcomes = await LogSpans.relaying(batch) { await publisher.publish(encoded: batch) }
       Faults.reached(.afterPublish)
       mailbox.settled(places, outcomes, session: number)
     }
@@ -213,7 +192,9 @@ final class RelaySession: Sendable {
       guard let lane = hand.lanes[position], case .some(.some(let event)) = hand.bodies[position] else { continue }
       let verdict = relay.verdict(outcome, lane, event.metadata.type)
       switch verdict {
-      case .confirmed: log.confirms.confirmed(position)
+      case .confirmed:
+        log.confirms.confirmed(position)
+        log.metrics.delivered(event)
       case .away: log.logger.debug("an event could not be published yet", metadata: ["outcome": "\(outcome)"])
       case .failed(let reason, let text):
         log.logger.info(
@@ -285,6 +266,7 @@ final class RelaySession: Sendable {
 
   private func upkeep(_ hand: inout Hand) async throws {
     hand.nextUpkeep = Self.now + 10_000
+    if log.metrics.isOn { log.metrics.set(try await log.status()) }
     let (age, most) = (Int64(relay.options.longestUnroutable / .milliseconds(1)), relay.options.mostUnroutable)
     let now = Int64(wallClockMilliseconds())
     if try await read({ try HeldEntries.hasDiscarded($0) }) {

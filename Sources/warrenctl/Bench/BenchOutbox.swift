@@ -9,9 +9,10 @@ struct BenchOutbox: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "outbox", abstract: "Recording into a store, and draining it into a queue.",
     discussion: """
-      Three measurements, a JSON line each: `outbox.record` (events recorded by --callers tasks, each commit on the disk), \
-      `outbox.drain` (the same events through the relay, with confirms, over --keys keys), and with --rate `outbox.latency` \
-      (from the call of record to the confirm, at that rate). `sync_us` is the median time of one fdatasync here and now.
+      A JSON line each: `outbox.record` (events recorded by --callers tasks, each commit on the disk), `outbox.direct` (the \
+      same events given to a publisher without a log, confirmed, twice), between the two `outbox.drain` (through the relay, over \
+      --keys keys; `ratio` is its rate to the mean of the direct ones), and with --rate `outbox.latency` (from the call of \
+      record to the confirm, at that rate). `sync_us` is the median time of one fdatasync here and now.
       """)
 
   @OptionGroup var options: BenchOptions
@@ -54,7 +55,10 @@ struct BenchOutbox: AsyncParsableCommand {
       try await withRabbitMQ(try options.broker.configuration(named: "bench")) { rabbit in
         try await options.withQueue(rabbit) {
           let relay = log.relay(to: rabbit)
-          try await drain(log, relay, sync)
+          let before = try await direct(rabbit)
+          let drained = try await drain(log, relay, sync)
+          let after = try await direct(rabbit)
+          try drained((before + after) / 2).emitLine()
           if rate > 0 { try await latency(log, relay, sync) }
         }
       }
@@ -101,18 +105,35 @@ struct BenchOutbox: AsyncParsableCommand {
     ).emitLine()
   }
 
-  private func drain(_ log: EventLog, _ relay: Relay, _ sync: Double) async throws {
+  /// The yardstick of draining: the same events, each confirmed, without a log.
+  private func direct(_ rabbit: RabbitMQ) async throws -> Double {
+    let publisher = Publisher(rabbit, source: BenchOptions.service)
+    let watch = Stopwatch()
+    try await publisher.publish(contentsOf: try options.events()) { publishOptions($0.id - 1_000_000) }
+    let (seconds, cpu) = watch.stop()
+    let measurement = Measurement(
+      bench: "outbox.direct", queue: options.queue, count: options.count, window: 1000, callers: keys,
+      size: options.size, seconds: seconds, cpuMicroseconds: cpu)
+    try measurement.emitLine()
+    return measurement.rate
+  }
+
+  /// Needs the direct rate to be a whole line.
+  private func drain(_ log: EventLog, _ relay: Relay, _ sync: Double) async throws -> (Double) -> Measurement {
     let watch = Stopwatch()
     let running = Task { try await relay.run() }
     try await untilDrained(log)
     let (seconds, cpu) = watch.stop()
     running.cancel()
     try await running.value
-    try Measurement(
+    let measurement = Measurement(
       bench: "outbox.drain", queue: options.queue, count: options.count, window: 1000, callers: keys,
-      size: options.size,
-      seconds: seconds, cpuMicroseconds: cpu, syncMicroseconds: sync
-    ).emitLine()
+      size: options.size, seconds: seconds, cpuMicroseconds: cpu, syncMicroseconds: sync)
+    return { direct in
+      var measurement = measurement
+      measurement.ratio = measurement.rate / direct
+      return measurement
+    }
   }
 
   private func untilDrained(_ log: EventLog) async throws {

@@ -56,6 +56,10 @@ struct Measurement {
   var latencies: [Double] = []
   /// The median time of one sync of the disk in this run.
   var syncMicroseconds: Double?
+  /// To what it is compared with, measured in the same run.
+  var ratio: Double?
+
+  var rate: Double { Double(count) / seconds }
 
   func emitLine() throws {
     func number(_ value: Double, _ digits: Int = 1) -> String { String(format: "%.\(digits)f", value) }
@@ -72,6 +76,7 @@ struct Measurement {
       fields.append(#""p99_us":\#(number(sorted[min(sorted.count - 1, sorted.count * 99 / 100)], 0))"#)
     }
     if let syncMicroseconds { fields.append(#""sync_us":\#(number(syncMicroseconds, 0))"#) }
+    if let ratio { fields.append(#""ratio":\#(number(ratio, 3))"#) }
     fields.append(#""rss_kb":\#(Stopwatch.peakKilobytes())"#)
     try emit(Array("{\(fields.joined(separator: ","))}".utf8))
   }

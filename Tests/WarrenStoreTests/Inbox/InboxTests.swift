@@ -16,7 +16,8 @@ struct InboxTests {
   }
 
   private func delivery(
-    _ number: Int, id: String?, isOurs: Bool = true, source: String? = "shop", at: Date? = nil, queue: String = "q"
+    _ number: Int, id: String?, isOurs: Bool = true, source: String? = "shop", at: Date? = nil, queue: String = "q",
+    key: String? = nil
   ) throws -> Delivery {
     let id = try id.map { try EventID($0) }
     return Delivery(
@@ -24,6 +25,7 @@ struct InboxTests {
     ) {
       var metadata = EventMetadata(id: id, type: Happened.eventType, source: source)
       metadata.recordedAt = at
+      metadata.key = key
       return metadata
     }
   }
@@ -142,6 +144,40 @@ struct InboxTests {
     }
     #expect(try await effects(log).sorted() == [0, 1, 2, 4, 5, 6, 7])
     #expect(try await log.count("warren_inbox") == 6)
+  }
+
+  @Test func whatFollowsAFailedEventOfItsKeyIsNotCommittedWithIt() async throws {
+    let folder = try Folder()
+    let log = try await log(folder)
+    // The number of the group commit in which each event ran alone.
+    let alone = Lock<[Int: Int]>([:])
+    let batch = InboxBatch<Happened>(InboxKeeper(log, .init()), most: 8, patience: .seconds(10)) { batch, db in
+      if batch.count == 1 { alone.withLock { $0[batch[0].event.number] = log.committer.groupCount } }
+      for (event, _) in batch {
+        if event.number % 4 == 0 { throw Refused() }
+        try db.execute(sql: "INSERT INTO effect VALUES (?)", arguments: [event.number])
+      }
+    }
+    var handling: [Task<String, any Error>] = []
+    for number in 0..<8 {
+      handling.append(
+        Task {
+          let key = number < 6 ? "k\(number / 4)" : nil
+          return await batch.add(try delivery(number, id: "id-\(number)", key: key), Happened(number: number)).words
+        })
+      // In this order; the last one fills the batch.
+      if number < 7 { try await expectEventually { batch.waitingCount == number + 1 } }
+    }
+    for (number, handling) in handling.enumerated() {
+      #expect(try await handling.value == (number % 4 == 0 ? "failed" : "handled, committed"))
+    }
+    let groups = alone.withLock { $0 }
+    #expect(groups.count == 8)
+    for lane in [[0, 1, 2, 3], [4, 5]] {
+      let inOrder = lane.compactMap { groups[$0] }
+      #expect(zip(inOrder, inOrder.dropFirst()).allSatisfy { $0 < $1 }, "\(groups)")
+    }
+    #expect(try await effects(log).sorted() == [1, 2, 3, 5, 6, 7])
   }
 
   @Test func queueSourceTypeAndIDTogetherAreTheKey() async throws {

@@ -235,6 +235,54 @@ struct RelayMachineTests {
     #expect(loads == 19)
   }
 
+  /// Drains fifty lanes, with a window and pages as the relay has them and a confirm that takes one round. Between their
+  /// entries are four times as many of lanes that fail in every way.
+  private func roundsOfHealthyLanes(sick: Bool) -> (rounds: Int, held: [HoldReason: Int]) {
+    let reasons: [HoldReason] = [.unroutable, .refused, .congested, .exchange]
+    var all: [RelayMachine.Entry] = []
+    for number in 0..<2000 {
+      all.append(.init(position: Int64(all.count + 1), lane: Lane(exchange: "fine", key: "k\(number % 50)"), size: 100))
+      for reason in reasons where sick {
+        all.append(.init(position: Int64(all.count + 1), lane: Lane(exchange: reason.rawValue, key: "s"), size: 100))
+      }
+    }
+    var machine = RelayMachine(checkpoint: 0, held: [])
+    var (rounds, left, held) = (0, 2000, [HoldReason: Int]())
+    var underWay: [Int64] = []
+    while left > 0, rounds < 10_000 {
+      rounds += 1
+      let now = Int64(rounds) * 2
+      for position in underWay {
+        let lane = all[Int(position) - 1].lane
+        if lane.exchange == "fine" { left -= 1 }
+        let reason = HoldReason(rawValue: lane.exchange)
+        machine.settle(position, reason.map { .failed($0, "it is sick") } ?? .confirmed, now: now)
+      }
+      underWay = []
+      if machine.wantsPage {
+        let page = all.dropFirst(Int(machine.readThrough)).prefix(1000)
+        machine.read(Array(page), through: page.last?.position ?? machine.readThrough, now: now)
+      }
+      underWay = machine.nextToSend(limit: 1000, now: now)
+      if machine.isCommitDue(now: now), let commit = machine.takeCommit() {
+        for row in commit.held { held[row.cause, default: 0] += 1 }
+      }
+    }
+    for row in machine.takeCommit()?.held ?? [] { held[row.cause, default: 0] += 1 }
+    return (rounds, held)
+  }
+
+  @Test func lanesThatFailCostTheOthersNothing() {
+    let healthy = roundsOfHealthyLanes(sick: false)
+    let beside = roundsOfHealthyLanes(sick: true)
+    // One entry of each lane in a round, and one more until the first confirm.
+    #expect(healthy.rounds == 41)
+    #expect(Double(healthy.rounds) / Double(beside.rounds) >= 0.8, "\(healthy.rounds) and \(beside.rounds) rounds")
+    for reason: HoldReason in [.unroutable, .refused, .congested, .exchange] {
+      #expect(beside.held[reason] == 2000, "\(reason)")
+    }
+  }
+
   @Test func withoutAKeyARefusedEventWaitsAlone() {
     var machine = RelayMachine(checkpoint: 0, held: [])
     machine.read(entries(1...4) { _ in Lane(exchange: "e", key: nil) }, through: 4, now: 0)

@@ -9,7 +9,7 @@ import WarrenSupport
 struct RelayTests {
   private func isDrained(_ log: EventLog) async throws -> Bool {
     try await log.database.read { db in
-      let checkpoint = try Int64.fetchOne(db, sql: "SELECT position FROM warren_readers") ?? -1
+      let checkpoint = try Int64.fetchOne(db, sql: "SELECT position FROM warren_readers WHERE name = 'relay'") ?? -1
       let head = try Int64.fetchOne(db, sql: "SELECT position FROM warren_head") ?? -2
       let left = try Int.fetchOne(db, sql: "SELECT count(*) FROM warren_outbox") ?? -1
       return checkpoint == head && left == 0
@@ -262,6 +262,33 @@ struct RelayTests {
       try await expectEventually { try await isDrained(log) }
     }
     #expect(Set(broker.confirmed.map(\.number)) == Set(0...5))
+  }
+
+  /// Only the relay retains the rows of the outbox: a reader that is gone for good costs no disk.
+  @Test func aReaderThatIsGoneDoesNotStopThePruning() async throws {
+    let folder = try Folder()
+    let log = try folder.log()
+    try await log.database.write {
+      try $0.execute(sql: "INSERT INTO warren_readers (name, position, rows, bytes, moved) VALUES ('gone', 0, 0, 0, 0)")
+    }
+    let broker = FakeBroker()
+    var pages: [Int] = []
+    try await withRelay(log, to: broker) { _ in
+      for round in 1...4 {
+        for start in stride(from: 0, to: 2000, by: 500) {
+          _ = try await log.record(encoded: (start..<start + 500).map { EncodedEvent($0, key: "k\($0 % 50)") })
+        }
+        try await expectEventually { try await isDrained(log) }
+        #expect(broker.confirmedCount == 2000 * round)
+        pages.append(try await log.database.read { try Int.fetchOne($0, sql: "PRAGMA page_count") ?? 0 })
+      }
+    }
+    // The pages of what is delivered are used again.
+    #expect(pages[3] <= pages[0] * 2, "\(pages)")
+    let left = try await log.database.read {
+      try Int64.fetchOne($0, sql: "SELECT position FROM warren_readers WHERE name = 'gone'")
+    }
+    #expect(left == 0)
   }
 
   @Test func aRelayThatBeginsAnewWithPublishesUnderWayStopsAsItShould() async throws {

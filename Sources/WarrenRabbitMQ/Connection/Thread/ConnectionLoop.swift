@@ -1,5 +1,6 @@
 import CRabbitMQ
 import Warren
+import WarrenSupport
 
 #if canImport(FoundationEssentials)
   import FoundationEssentials
@@ -29,6 +30,8 @@ final class ConnectionLoop {
   var heart: Watchdog.Heart?
 
   private var out = OutBuffer()
+  /// What is in it, of what the crash program wants to know.
+  private var unsent = (publishes: false, acknowledgements: false)
   private var frame = warren_frame()
   private var batch: [EngineCommand] = []
   private var channels: [UInt16: EngineChannel] = [:]
@@ -115,6 +118,8 @@ final class ConnectionLoop {
     case .acknowledge(let id, let acknowledgements):
       // The deliveries of a closed channel are back in their queues already.
       guard let channel = channel(id), case .open = channel.phase else { return }
+      Faults.reached(.beforeAck)
+      unsent.acknowledgements = true
       for acknowledgement in acknowledgements {
         MethodEncoder.append(acknowledgement, channel: channel.number, to: &out)
       }
@@ -188,6 +193,7 @@ final class ConnectionLoop {
   /// frames of the size that was agreed on (AMQP 0-9-1 §4.2.6: the size counts 8 bytes of frame around the payload).
   private func write(_ operation: PublishOperation, tag: UInt64, channel: UInt16) {
     let head = operation.head
+    unsent.publishes = true
     out.append(atMost: head.bytes.count) { at in
       head.bytes.withUnsafeBufferPointer { bytes in
         if let base = bytes.baseAddress { at.update(from: base, count: bytes.count) }
@@ -218,10 +224,14 @@ final class ConnectionLoop {
   private func flush() throws(RabbitMQError) {
     guard out.count > 0 else { return }
     let now = clock.now()
+    if unsent.publishes { Faults.reached(.inSocketWrite) { session.sendHalf(out) } }
     switch session.send(&out) {
     case .done(let sent):
       if sent > 0 { heartbeats.sent(now) }
       stalledSince = nil
+      if unsent.publishes { Faults.reached(.afterSocketWrite) }
+      if unsent.acknowledgements { Faults.reached(.afterAck) }
+      unsent = (false, false)
     case .kernelIsFull(let sent):
       if sent > 0 {
         heartbeats.sent(now)
@@ -331,6 +341,7 @@ final class ConnectionLoop {
     case .content(let carrier):
       try channel.assembler.begin(carrier)
     case .confirm(let tag, let multiple, let accepted):
+      Faults.reached(.beforeConfirm)
       channel.hasConfirmed = true
       channel.publishes.settle(tag, multiple: multiple, accepted: accepted) { operation, verdict in
         switch verdict {

@@ -45,6 +45,8 @@ struct OutBuffer: ~Copyable {
     (start, end) = (0, used)
   }
 
+  func peek(_ look: (UnsafeRawPointer, Int) -> Void) { look(memory + start, count) }
+
   enum Flush: Equatable {
     case done(sent: Int)
     case kernelIsFull(sent: Int)

@@ -81,6 +81,9 @@ struct Session: ~Copyable {
     out.flush { transport.write($0, count: $1) }
   }
 
+  /// Sends half of what waits and keeps it all, for the crash program: the process ends then.
+  mutating func sendHalf(_ out: borrowing OutBuffer) { out.peek { _ = transport.write($0, count: $1 / 2) } }
+
   /// What to poll the descriptor for.
   func awaits(hasOutput: Bool) -> Int16 { transport.awaits(hasOutput: hasOutput) }
 

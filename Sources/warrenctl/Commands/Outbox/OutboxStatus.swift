@@ -24,8 +24,7 @@ struct OutboxStatus: AsyncParsableCommand {
         let start = ContinuousClock.now
         try? await Task.sleep(for: .milliseconds(500))
         status = try await log.status()
-        let passed = status.checkpoint.rawValue - first.checkpoint.rawValue
-        rate = Double(passed) / ((ContinuousClock.now - start) / .seconds(1))
+        rate = Double(status.passedRows - first.passedRows) / ((ContinuousClock.now - start) / .seconds(1))
       }
       if json { try emitJSON(fields(status, rate)) } else { describe(status, rate) }
       return .done
@@ -37,11 +36,15 @@ struct OutboxStatus: AsyncParsableCommand {
       "head": status.head.rawValue, "checkpoint": status.checkpoint.rawValue, "backlog": status.backlogRows,
       "backlogBytes": status.backlogBytes, "held": status.held, "scheduled": status.scheduled,
       "dropped": status.dropped,
-      "walBytes": status.walBytes, "abandoned": status.isAbandoned,
+      "walBytes": status.walBytes, "abandoned": status.isAbandoned, "healthy": status.isHealthy,
+      "reasons": status.reasons,
     ]
     if let age = status.oldestAge { fields["oldestAgeSeconds"] = age / .seconds(1) }
     if let process = status.relayProcess { fields["relayProcess"] = Int(process) }
-    if let silence = status.relaySilence { fields["relaySilentSeconds"] = silence / .seconds(1) }
+    // Without a backlog it has nothing to get on with.
+    if let silence = status.relaySilence, status.backlogRows > 0 {
+      fields["relaySilentSeconds"] = silence / .seconds(1)
+    }
     if let rate { fields["rate"] = rate.rounded() }
     if let rate, rate > 0 { fields["drainSeconds"] = (Double(status.backlogRows) / rate).rounded() }
     return fields
@@ -58,15 +61,16 @@ struct OutboxStatus: AsyncParsableCommand {
     lines.append("scheduled   \(grouped(status.scheduled))")
     if status.dropped > 0 { lines.append("dropped     \(grouped(status.dropped))") }
     if let process = status.relayProcess {
-      let silence = Int((status.relaySilence ?? .zero) / .seconds(1))
-      lines.append(
-        "relay       process \(process)\(silence > 5 && status.backlogRows > 0 ? ", no progress for \(silence) s" : "")"
-      )
+      var progress = ""
+      if let silence = status.relaySilence.map({ Int($0 / .seconds(1)) }), status.backlogRows > 0 {
+        progress = silence > 5 ? ", no progress for \(silence) s" : ", got on \(silence) s ago"
+      }
+      lines.append("relay       process \(process)\(progress)")
     } else {
       lines.append("relay       none")
     }
     lines.append("WAL         \(grouped(status.walBytes)) bytes")
-    if status.isAbandoned { lines.append("NOBODY DELIVERS: run a relay on this store") }
+    for reason in status.reasons { lines.append("WARNING     \(reason)") }
     print(lines.joined(separator: "\n"))
   }
 }
