@@ -90,8 +90,11 @@ let package = Package(
       name: "crashes",
       dependencies: ["WarrenRabbitMQ", "WarrenStore", grdb, arguments, lifecycle, signals], path: "Tests/Crashes",
       swiftSettings: settings),
+    .executableTarget(
+      name: "StoreWorker", dependencies: ["WarrenStore", grdb], path: "Tests/StoreWorker", swiftSettings: settings),
     .testTarget(
-      name: "WarrenStoreTests", dependencies: ["Warren", "WarrenStore", "WarrenSupport", grdb, lifecycle, logging],
+      name: "WarrenStoreTests",
+      dependencies: ["Warren", "WarrenStore", "WarrenSupport", "StoreWorker", grdb, lifecycle, logging],
       swiftSettings: settings),
     .testTarget(
       name: "WarrenRabbitMQTests",

@@ -54,6 +54,8 @@ public final class EventLog: Sendable, CustomStringConvertible {
   let committer: Committer
   let wakeUp: WakeUp
   let confirms = ConfirmWaits()
+  /// Projections and mappers that run inside appends.
+  let inline = InlineReaders()
   /// For files with commits that a power cut could undo.
   let walSync: WALSync?
   private let diskFloor: DiskFloor?
@@ -125,7 +127,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     self.observer = observer
     committer = Committer(
       database: database, observer: observer, timeout: options.timeout, longestTransaction: options.longestTransaction,
-      bounds: Bounds(rows: options.maximumBacklogRows, bytes: options.maximumBacklogBytes))
+      bounds: Bounds(rows: options.maximumBacklogRows, bytes: options.maximumBacklogBytes), inline: inline)
   }
 
   /// The text for messages and logs.
@@ -153,7 +155,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     }
   }
 
-  func encode<E: Event>(_ event: E, _ options: PublishOptions) throws(StoreError) -> EventRow {
+  func encode(_ event: any Event, _ options: PublishOptions) throws(StoreError) -> EventRow {
     try diskFloor?.check()
     do throws(WarrenError) {
       let encoded = try EncodedEvent(event, options: options, source: source)

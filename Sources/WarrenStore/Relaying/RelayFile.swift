@@ -55,14 +55,14 @@ enum RelayFile {
 
   // MARK: Reading
 
-  private static func pageSQL(_ table: String, _ condition: String) -> String {
+  private static func pageSQL(_ table: String, _ condition: String, index: String? = nil) -> String {
     """
     SELECT \(EventRow.columns), EXISTS (SELECT 1 FROM warren_held h WHERE h.position = e.position)
-    FROM \(table) e WHERE e.position > ? \(condition) ORDER BY e.position LIMIT \(pageRows)
+    FROM \(table) e \(index.map { "INDEXED BY \($0)" } ?? "") WHERE e.position > ? \(condition) ORDER BY e.position LIMIT \(pageRows)
     """
   }
   private static let sources = [
-    pageSQL("warren_outbox", ""), pageSQL("warren_events", "AND e.exchange IS NOT NULL"),
+    pageSQL("warren_outbox", ""), pageSQL("warren_events", "AND e.exchange IS NOT NULL", index: "warren_events_public"),
   ]
 
   /// Entries behind a position, from both tables, in one order.
