@@ -56,6 +56,8 @@ public final class EventLog: Sendable, CustomStringConvertible {
   let confirms = ConfirmWaits()
   /// Projections and mappers that run inside appends.
   let inline = InlineReaders()
+  /// For readers in this process.
+  let commits: CommitWaits
   /// For files with commits that a power cut could undo.
   let walSync: WALSync?
   private let diskFloor: DiskFloor?
@@ -124,6 +126,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     self.options = options
     self.logger = logger
     self.wakeUp = wakeUp
+    commits = CommitWaits(path: database.path, wakeUp: wakeUp)
     self.observer = observer
     committer = Committer(
       database: database, observer: observer, timeout: options.timeout, longestTransaction: options.longestTransaction,

@@ -6,7 +6,8 @@ import WarrenStore
 /// A process that appends to a store and that tests kill: `StoreWorker FILE WRITER COUNT SEED`.
 ///
 /// Each event of a writer has a number, in order. Some appends are in slow transactions of a connection of their own, some
-/// are rolled back and done again, some go through the committer, several at once. At the end it prints what it has appended.
+/// are rolled back and done again, some go through the committer, several at once. Prints the number of each event that the log
+/// has said to be appended.
 @main
 struct StoreWorker {
   struct Step: Event {
@@ -63,8 +64,9 @@ struct StoreWorker {
         await loser
       }
       number += size
+      print(number)
+      fflush(nil)
     }
-    print("\(number)")
   }
 }
 

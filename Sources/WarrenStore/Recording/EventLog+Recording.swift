@@ -18,6 +18,7 @@ extension EventLog {
   public func record<E: Event>(
     _ event: E, options: PublishOptions = .init(), in db: Database
   ) throws(StoreError) -> Receipt {
+    try ProjectionRun.check()
     let row = try encode(event, options)
     try check(db)
     let position = try append([row], db)

@@ -159,8 +159,9 @@ enum RelayFile {
         .execute(
           arguments: [change.reason.rawValue, change.text, change.delay.map { now + $0 }, change.position])
     }
-    for position in commit.released { try release(position, checkpoint: commit.to, db) }
-    return try prune(from: pruned, to: commit.to, db)
+    let floor = min(commit.to, try RetainingReaders.floor(now: now, db) ?? commit.to)
+    for position in commit.released { try release(position, checkpoint: floor, db) }
+    return try prune(from: pruned, to: floor, db)
   }
 
   private static func write(held: [RelayCommit.Held], now: Int64, _ db: Database) throws {
@@ -179,7 +180,8 @@ enum RelayFile {
     }
   }
 
-  /// Forgets a held entry. Its row in the outbox stays while the checkpoint is before it: pruning counts it there.
+  /// Forgets a held entry. Its row in the outbox stays while the checkpoint, or a reader that the log keeps it for, is before
+  /// it: pruning removes it there.
   static func release(_ position: Int64, checkpoint: Int64, _ db: Database) throws {
     try db.cachedStatement(sql: "DELETE FROM warren_held WHERE position = ?").execute(arguments: [position])
     if position <= checkpoint {

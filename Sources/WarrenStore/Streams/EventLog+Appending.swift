@@ -49,6 +49,7 @@ extension EventLog {
   public func append(
     _ appends: [StreamAppend], request: String? = nil, options: AppendOptions = .init(), in db: Database
   ) throws -> Appended {
+    try ProjectionRun.check()
     let prepared = try prepare(appends, request: request, options: options)
     try check(db)
     guard db.isInsideTransaction else {

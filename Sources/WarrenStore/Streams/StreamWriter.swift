@@ -57,7 +57,7 @@ enum StreamWriter {
     }
 
     mutating func admit(_ append: PreparedAppend) throws {
-      if let request = append.request, let first = try requests[request] ?? known(request) {
+      if let request = append.request, let first = try requests[request] ?? StreamWriter.known(request, db) {
         if requests[request] != nil { repeats.append((request, outcomes.count)) }
         outcomes.append(StreamWriter.sameStreams(append, first, request))
         return
@@ -89,14 +89,6 @@ enum StreamWriter {
       }
       admitted.append((append, outcomes.count))
       outcomes.append(.success(appended))
-    }
-
-    private func known(_ request: String) throws -> Appended? {
-      let select = try RawStatement(selectRequest, db)
-      select.bind(1, request)
-      guard try select.step() else { return nil }
-      defer { select.reset() }
-      return try Appended(stored: select.text(0) ?? "", first: select.optionalInt(1), last: select.optionalInt(2))
     }
 
     mutating func write(_ bounds: Bounds) throws {
@@ -143,15 +135,25 @@ enum StreamWriter {
     }
   }
 
+  /// What a request came to that was appended before.
+  static func known(_ request: String, _ db: Database) throws -> Appended? {
+    let select = try RawStatement(selectRequest, db)
+    select.bind(1, request)
+    guard try select.step() else { return nil }
+    defer { select.reset() }
+    return try Appended(stored: select.text(0) ?? "", first: select.optionalInt(1), last: select.optionalInt(2))
+  }
+
   private static func sameStreams(_ append: PreparedAppend, _ first: Appended, _ request: String) -> Outcome {
-    guard append.parts.map(\.stream) == first.versions.map(\.stream) else {
-      return .failure(
-        StoreError(
-          .requestReused,
-          "the request \"\(request.shown(64))\" was used before for \(first.versions.map(\.stream.name).joined(separator: ", ")): give each request an id of its own"
-        ))
-    }
-    return .success(first)
+    append.parts.map(\.stream) == first.versions.map(\.stream) ? .success(first) : .failure(reused(request, first))
+  }
+
+  static func reused(_ request: String, _ first: Appended) -> StoreError {
+    let streams = first.versions.map(\.stream.name).joined(separator: ", ")
+    return StoreError(
+      .requestReused,
+      "the request \"\(request.shown(64))\" was used before for \(streams.shown(200)): give each request an id of its own"
+    )
   }
 
   private static func remember(_ request: String, _ appended: Appended, now: Int64, _ db: Database) throws {

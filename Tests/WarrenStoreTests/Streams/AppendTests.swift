@@ -252,7 +252,8 @@ struct AppendTests {
   func namesThatCannotBeUsedAreErrors(_ name: String) async throws {
     #expect(throws: StoreError.self) { _ = try StreamName(name) }
     #expect(throws: StoreError.self) { _ = try StreamName(category: "a-b", id: "1") }
-    let log = try Folder().log()
+    let folder = try Folder()
+    let log = try folder.log()
     let request = name.isEmpty || name.count == 256 ? name : ""
     let error = await thrown(StoreError.self) { try await log.append([Happened(number: 1)], to: "a", request: request) }
     #expect(error?.code == .invalidEvent)

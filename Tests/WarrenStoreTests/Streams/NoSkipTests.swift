@@ -42,6 +42,46 @@ struct NoSkipTests {
   }
 }
 
+extension NoSkipTests {
+  @Test func processesThatAreKilledLeaveWholeAppendsAndNothingElse() async throws {
+    var random = SeededGenerator()
+    let folder = try Folder()
+    let log = try folder.log()
+    let (writers, count) = (3, 120)
+    var acknowledged = [Int](repeating: 0, count: writers)
+    for round in 0..<6 {
+      let workers = try (0..<writers).map { writer in
+        let place = random.oneIn(2) ? "beforeCommit" : "afterCommit"
+        // One of them at a moment that nobody has chosen.
+        let environment = writer == round % writers ? [:] : ["WARREN_CRASH_AT": "\(place):\(random.int(1...12))"]
+        return try Worker(folder.file, writer: writer, count: count, seed: random.next(), environment: environment)
+      }
+      let victim = workers[round % writers]
+      let enough = random.int(1...20)
+      _ = try await eventually {
+        !victim.isRunning || victim.lastAcknowledged >= acknowledged[round % writers] + enough
+      }
+      victim.kill9()
+      for (writer, worker) in workers.enumerated() {
+        try await worker.wait()
+        acknowledged[writer] = max(acknowledged[writer], worker.lastAcknowledged)
+      }
+      for writer in 0..<writers {
+        let events = try await log.all(.init(stream: try StreamName("worker-\(writer)")))
+        #expect(events.map(\.number) == Array(1..<events.count + 1), random.replay)
+        #expect(events.count >= acknowledged[writer], random.replay)
+      }
+    }
+    for writer in 0..<writers {
+      try await Worker(folder.file, writer: writer, count: count, seed: random.next()).finish()
+    }
+    let all = try await log.all()
+    #expect(all.count == writers * count)
+    #expect(all.map(\.position) == all.map(\.position).sorted())
+    #expect(try await log.verify().problems.isEmpty)
+  }
+}
+
 extension RecordedEvent {
   fileprivate struct Step: Decodable { var number: Int }
   var number: Int { (try? JSONDecoder().decode(Step.self, from: body).number) ?? -1 }
@@ -57,9 +97,22 @@ final class Worker: Sendable {
     process.executableURL = Self.program
     process.arguments = [file, "\(writer)", "\(count)", "\(seed)"]
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    process.standardOutput = Pipe()
+    process.standardOutput = output
+    output.fileHandleForReading.readabilityHandler = { [acknowledged] handle in
+      let text = handle.availableData
+      if text.isEmpty { handle.readabilityHandler = nil }
+      // A line is one write, so none comes in two parts.
+      let numbers = text.split(separator: 0x0a).compactMap { Int(String(decoding: $0, as: UTF8.self)) }
+      acknowledged.withLock { $0 = max($0, numbers.max() ?? 0) }
+    }
     try process.run()
   }
+
+  private let output = Pipe()
+  private let acknowledged = Lock(0)
+
+  /// The last number that it was told to be appended.
+  var lastAcknowledged: Int { acknowledged.withLock { $0 } }
 
   deinit { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
 

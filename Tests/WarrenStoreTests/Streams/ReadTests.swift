@@ -126,7 +126,8 @@ struct ReadTests {
   }
 
   @Test func aVersionNeedsAStream() async throws {
-    let log = try Folder().log()
+    let folder = try Folder()
+    let log = try folder.log()
     let error = await thrown(StoreError.self) { _ = try await log.all(.init(from: .version(3))) }
     #expect(error?.code == .invalidConfiguration)
   }
