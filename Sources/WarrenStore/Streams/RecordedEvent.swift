@@ -22,6 +22,8 @@ public struct RecordedEvent: Sendable, Hashable {
   public let body: Data
   /// The relay sends it, or has sent it.
   public let isPublic: Bool
+  /// The id was made by Warren.
+  let hasOwnID: Bool
 
   /// The event's type.
   public var type: EventType { metadata.type }
@@ -53,6 +55,7 @@ public struct RecordedEvent: Sendable, Hashable {
     metadata = event.metadata
     body = event.body
     self.isPublic = isPublic
+    hasOwnID = event.hasOwnID
   }
 
   static let columns = EventRow.columns + ", stream, version"
