@@ -93,10 +93,12 @@ let package = Package(
       dependencies: ["WarrenRabbitMQ", "WarrenStore", "WarrenSupport", grdb, arguments, lifecycle, signals],
       path: "Tests/Crashes",
       swiftSettings: settings),
+    .executableTarget(
+      name: "StoreWorker", dependencies: ["WarrenStore", grdb], path: "Tests/StoreWorker", swiftSettings: settings),
     .testTarget(
       name: "WarrenStoreTests",
       dependencies: [
-        "Warren", "WarrenStore", "WarrenSupport", grdb, lifecycle, logging,
+        "Warren", "WarrenStore", "WarrenSupport", "StoreWorker", grdb, lifecycle, logging,
         .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
         .product(name: "MetricsTestKit", package: "swift-metrics"),
         .product(name: "Tracing", package: "swift-distributed-tracing"),

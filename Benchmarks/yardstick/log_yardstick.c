@@ -68,7 +68,7 @@ int main(int argc, char **argv) {
   run("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
   sqlite3_stmt *begin = prepared("BEGIN IMMEDIATE"), *commit = prepared("COMMIT");
   sqlite3_stmt *head =
-      prepared("UPDATE warren_head SET position = position + ?1, rows = rows + ?1, bytes = bytes + ?2");
+      prepared("UPDATE warren_head SET position = position + ?1, rows = rows + ?2, bytes = bytes + ?3");
   sqlite3_stmt *last = prepared("SELECT position, rows, bytes FROM warren_head");
   sqlite3_stmt *insert =
       prepared("INSERT INTO warren_outbox VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
@@ -82,7 +82,8 @@ int main(int argc, char **argv) {
     long group = count - written < callers ? count - written : callers;
     done(begin);
     sqlite3_bind_int64(head, 1, group);
-    sqlite3_bind_int64(head, 2, group * size);
+    sqlite3_bind_int64(head, 2, group);
+    sqlite3_bind_int64(head, 3, group * size);
     done(head);
     if (sqlite3_step(last) != SQLITE_ROW) fail("head");
     sqlite3_int64 position = sqlite3_column_int64(last, 0) - group;

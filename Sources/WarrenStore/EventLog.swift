@@ -60,6 +60,10 @@ public final class EventLog: Sendable, CustomStringConvertible {
   let confirms = ConfirmWaits()
   let metrics: LogMetrics
   let writeAheadLog: WriteAheadLog
+  /// Projections and mappers that run inside appends.
+  let inline = InlineReaders()
+  /// For readers in this process.
+  let commits: CommitWaits
   /// For files with commits that a power cut could undo.
   let walSync: WALSync?
   private let diskFloor: DiskFloor?
@@ -135,13 +139,14 @@ public final class EventLog: Sendable, CustomStringConvertible {
     self.options = options
     self.logger = logger
     self.wakeUp = wakeUp
+    commits = CommitWaits(path: database.path, wakeUp: wakeUp)
     self.observer = observer
     nextLook = Lock(.now + options.abandonmentLook)
     metrics = LogMetrics(source: source, factory: options.metrics ?? MetricsSystem.factory)
     committer = Committer(
       database: database, observer: observer, metrics: metrics, timeout: options.timeout,
       longestTransaction: options.longestTransaction,
-      bounds: Bounds(rows: options.maximumBacklogRows, bytes: options.maximumBacklogBytes))
+      bounds: Bounds(rows: options.maximumBacklogRows, bytes: options.maximumBacklogBytes), inline: inline)
   }
 
   deinit { database.asyncWriteWithoutTransaction { [writeAheadLog] db in writeAheadLog.leave(db) } }
@@ -201,7 +206,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
     }
   }
 
-  func encode<E: Event>(_ event: E, _ options: PublishOptions) throws(StoreError) -> EventRow {
+  func encode(_ event: any Event, _ options: PublishOptions) throws(StoreError) -> EventRow {
     try diskFloor?.check()
     do throws(WarrenError) {
       let encoded = try EncodedEvent(event, options: options, source: source)

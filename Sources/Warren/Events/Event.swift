@@ -22,6 +22,13 @@ public protocol Event: Codable, Sendable {
   static var eventTypes: [EventType] { get }
   /// How values become bytes. ``EventCoding/json`` unless you say otherwise.
   static var coding: EventCoding<Self> { get }
+  /// Events that are appended to a stream are private to their service unless this is true: then the relay sends them. False
+  /// unless you say otherwise. Publishing and recording do not ask.
+  static var publishes: Bool { get }
+  /// The version of the body's shape, 1 unless you say otherwise. Raise it together with a new step in ``upcasters``.
+  static var schemaVersion: Int { get }
+  /// What older bodies, and events under older names, go through before they are decoded. None unless you say otherwise.
+  static var upcasters: Upcasters { get }
 
   /// The type and the body of this value.
   /// - Throws: ``WarrenError`` with code ``WarrenError/Code/encodingFailed``.
@@ -36,6 +43,12 @@ extension Event {
   public static var eventTypes: [EventType] { [eventType] }
   /// How values become bytes: ``EventCoding/json``.
   public static var coding: EventCoding<Self> { .json }
+  /// Events in streams are private.
+  public static var publishes: Bool { false }
+  /// The first version.
+  public static var schemaVersion: Int { 1 }
+  /// None.
+  public static var upcasters: Upcasters { [] }
 
   /// The type and the body of this value.
   public func encoded() throws(WarrenError) -> (type: EventType, body: Data) {

@@ -27,6 +27,16 @@ public struct EventType: Hashable, Sendable, CustomStringConvertible {
   public var description: String { name }
 }
 
+extension EventType {
+  /// A name that was checked when it was stored: checking it again costs as much as reading a small event.
+  package static func known(_ name: String) throws(WarrenError) -> EventType {
+    guard !name.isEmpty else { throw WarrenError(.invalidName, "an event type is empty") }
+    return EventType(unchecked: name)
+  }
+
+  private init(unchecked name: String) { self.name = name }
+}
+
 extension EventType: ExpressibleByStringLiteral {
   /// A literal of the code; see the type for when it is checked.
   public init(stringLiteral name: StaticString) {

@@ -7,6 +7,8 @@ public struct HandlerSettings: Sendable {
   /// The key whose events are handled one after the other, in the order of the queue, while other keys go on; a nil key has
   /// no order. Nil when order does not matter.
   public var order: (@Sendable (Delivery) -> String?)?
+  /// What is done with events that somebody replays from a store.
+  public var replays = ReplayHandling.ignore
 
   /// Makes settings; everything has a default.
   public init(
@@ -55,6 +57,11 @@ extension DeliveryHandler {
   /// a single active consumer, and a failing event is tried again before its successors.
   public func ordered(by key: @escaping @Sendable (Delivery) -> String?) -> ConfiguredHandler<Self> {
     ConfiguredHandler(self) { $0.order = key }
+  }
+
+  /// The same handler, with another answer to events that are replayed from a store.
+  public func replays(_ handling: ReplayHandling) -> ConfiguredHandler<Self> {
+    ConfiguredHandler(self) { $0.replays = handling }
   }
 
   /// The same handler, in order by the key that the publisher gave to each event.

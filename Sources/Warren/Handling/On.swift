@@ -28,7 +28,7 @@ public struct On<E: Event>: DeliveryHandler {
     if let key {
       // What cannot be decoded goes to the dead letters, in no order.
       settings.order = { delivery in
-        guard let event = try? E.decoded(type: delivery.type, body: delivery.body) else { return nil }
+        guard let event = try? E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata) else { return nil }
         return key(event)
       }
     }
@@ -37,7 +37,7 @@ public struct On<E: Event>: DeliveryHandler {
   }
 
   /// The event types whose queues it reads.
-  public var eventTypes: [EventType] { E.eventTypes }
+  public var eventTypes: [EventType] { E.readTypes }
   /// True when it is given what no other handler takes.
   public var isCatchAll: Bool { false }
 
@@ -45,7 +45,7 @@ public struct On<E: Event>: DeliveryHandler {
   public func handle(_ delivery: Delivery) async -> HandlerResult {
     let event: E
     do throws(WarrenError) {
-      event = try E.decoded(type: delivery.type, body: delivery.body)
+      event = try E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata)
     } catch {
       return HandlerResult(.deadLetter(.undecodable(error.message)))
     }

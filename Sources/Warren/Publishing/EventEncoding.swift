@@ -15,10 +15,22 @@ extension EncodedEvent {
     metadata.subject = options.subject
     metadata.headers = options.headers
     metadata.correlationID = options.correlationID ?? cause?.correlationID ?? cause?.id?.text
-    metadata.causationID = cause?.id?.text
+    metadata.causationID = options.causationID ?? cause?.id?.text
+    if let actor = options.actor { metadata.headers[EventHeaders.actor] = .string(actor) }
+    if E.schemaVersion > 1 { metadata.headers[EventHeaders.schemaVersion] = .int(Int64(E.schemaVersion)) }
     metadata.trace = TraceContext.current()
     self.init(
       metadata: metadata, body: body, routingKey: options.routingKey, expiry: options.expiry,
       hasOwnID: options.id == nil)
   }
+}
+
+/// Headers that belong to the vocabulary and not to a broker.
+package enum EventHeaders {
+  /// The version of the body's shape; absent for the first.
+  package static let schemaVersion = "warren-schema"
+  /// Who did what the event tells.
+  package static let actor = "warren-actor"
+  /// On copies from history: the id of the replay.
+  package static let replay = "warren-replay"
 }

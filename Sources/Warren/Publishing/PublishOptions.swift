@@ -25,6 +25,10 @@ public struct PublishOptions: Sendable {
   public var headers: [String: HeaderValue]
   /// When it happened, in the years 0 to 9999; nil means now.
   public var time: Date?
+  /// The id of what led to it, where that is not the event that is being handled.
+  package var causationID: String?
+  /// Who did it.
+  package var actor: String?
 
   /// Makes options; everything has a default.
   public init(

@@ -95,6 +95,11 @@ struct DeliveryProcessor: Sendable {
   /// What is done with a delivery whose handler is not to run.
   private func instead(_ handling: inout Handling) async -> QueueReader.Settlement? {
     let (message, stages) = (handling.message, handling.stages)
+    // Replays come through the default exchange: nothing else has to look into its headers.
+    if handling.handler.settings.replays == .ignore, EntityNames.type(ofExchange: message.exchange) == nil {
+      let delivery = delivery(handling)
+      if let replay = delivery.metadata.replay { return ignored(delivery, "the replay \(replay)") }
+    }
     if stages.isCrashLoop {
       let text = "delivered alone and not acknowledged, \(message.returns) times: its handler seems to end the process"
       return await failing.deadLetter(message, .crashLoop(text), round: handling.round, stages)

@@ -23,6 +23,7 @@ final class Committer: Sendable {
   private let timeout: Duration
   private let longestTransaction: Duration
   let bounds: Bounds
+  let inline: InlineReaders
   private let state = Lock(State())
   private let transactionBegan = Lock<ContinuousClock.Instant?>(nil)
   private let observer: CommitObserver
@@ -31,8 +32,9 @@ final class Committer: Sendable {
 
   init(
     database: any DatabaseWriter, observer: CommitObserver, metrics: LogMetrics, timeout: Duration,
-    longestTransaction: Duration, bounds: Bounds
+    longestTransaction: Duration, bounds: Bounds, inline: InlineReaders
   ) {
+    self.inline = inline
     self.observer = observer
     self.metrics = metrics
     self.database = database
@@ -44,6 +46,13 @@ final class Committer: Sendable {
   /// Appends entries and returns the first one's position, once they are committed.
   func append(_ rows: [EventRow]) async throws -> Int64 {
     try await submit(Member(.entries(rows), deadline: .now + timeout))
+  }
+
+  /// Appends to streams and returns what that came to, once it is committed.
+  func append(_ append: PreparedAppend) async throws -> Appended {
+    _ = try await submit(Member(.append(append), deadline: .now + timeout))
+    guard let appended = append.outcome else { throw StoreError(.database, "an append left no result") }
+    return appended
   }
 
   /// Runs `body` in a transaction and returns once that is committed. It may run again when the transaction of its group
@@ -101,7 +110,11 @@ final class Committer: Sendable {
       while members.count < Self.largestGroup, bytes < Self.largestBytes, let member = state.waiting.popFirst() {
         guard member.begin() else { continue }
         members.append(member)
-        if case .entries(let rows) = member.work { bytes += rows.reduce(0) { $0 + $1.size } }
+        switch member.work {
+        case .entries(let rows): bytes += rows.reduce(0) { $0 + $1.size }
+        case .append(let append): bytes += append.size
+        case .body: break
+        }
       }
       state.groups += 1
       underWay.withLock { $0 = members }
@@ -109,7 +122,9 @@ final class Committer: Sendable {
     }
     if !members.isEmpty {
       let start = metrics.isOn ? ContinuousClock.now : nil
-      GroupCommit(db: db, bounds: bounds, began: transactionBegan, observer: observer, caution: caution).commit(members)
+      GroupCommit(
+        db: db, bounds: bounds, inline: inline, began: transactionBegan, observer: observer, caution: caution
+      ).commit(members)
       transactionBegan.withLock { $0 = nil }
       if let start { metrics.committed(members.count, since: start) }
     }

@@ -12,6 +12,8 @@ import WarrenSupport
 struct GroupCommit {
   let db: Database
   let bounds: Bounds
+  /// What runs inside appends.
+  let inline: InlineReaders
   /// When the transaction that runs began: who watches over it interrupts one that takes too long.
   let began: Lock<ContinuousClock.Instant?>
   /// Sees what members do to the transaction behind our back.
@@ -92,6 +94,7 @@ struct GroupCommit {
   /// the first member is of another kind, or a bound may refuse some.
   private func appendPlain(_ members: ArraySlice<Member>) throws -> [Outcome] {
     guard bounds.areNone else { return [] }
+    if case .append = members.first?.work { return try appendPlainStreams(members) }
     var counts: [Int] = []
     var rows: [EventRow] = []
     for member in members {
@@ -107,9 +110,22 @@ struct GroupCommit {
     }
   }
 
-  private func work(_ member: Member) throws -> Int64 {
+  private func appendPlainStreams(_ members: ArraySlice<Member>) throws -> [Outcome] {
+    guard inline.areNone else { return [] }
+    var appends: [PreparedAppend] = []
+    for member in members {
+      guard case .append(let append) = member.work else { break }
+      appends.append(append)
+    }
+    return try StreamWriter.append(appends, bounds: bounds, inline: inline, db).map { $0.map { _ in 0 } }
+  }
+
+  /// A failure that is returned instead of thrown has written nothing.
+  private func work(_ member: Member) throws -> Outcome {
     switch member.work {
-    case .entries(let rows): return try Head.append(rows, bounds: bounds, db)
+    case .entries(let rows): return .success(try Head.append(rows, bounds: bounds, db))
+    case .append(let append):
+      return try StreamWriter.append([append], bounds: bounds, inline: inline, db)[0].map { _ in 0 }
     case .body(let turn):
       let ends = observer.ends
       let result = Result { try turn.run(db) }
@@ -121,7 +137,7 @@ struct GroupCommit {
       }
       if now != ends || !db.isInsideTransaction { throw Lost(wasCommitted: false) }
       try result.get()
-      return 0
+      return .success(0)
     }
   }
 
@@ -132,7 +148,7 @@ struct GroupCommit {
 
   private func inTheOpen(_ member: Member) throws -> Outcome {
     do {
-      return .success(try work(member))
+      return try work(member)
     } catch let everybody as Everybody {
       throw everybody.error
     } catch let lost as Lost {
@@ -147,7 +163,7 @@ struct GroupCommit {
     try run("SAVEPOINT warren_member")
     let outcome: Outcome
     do {
-      outcome = .success(try work(member))
+      outcome = try work(member)
     } catch let everybody as Everybody {
       throw everybody.error
     } catch let lost as Lost {
@@ -174,7 +190,7 @@ struct GroupCommit {
       Faults.reached(.beforeCommit)
       try endTransaction()
       Faults.reached(.afterCommit)
-      member.settle(.success(result))
+      member.settle(result)
     } catch let lost as Lost {
       leaveTransaction()
       member.settle(.failure(Self.endedByMember(committed: lost.wasCommitted)))
@@ -184,10 +200,9 @@ struct GroupCommit {
     } catch {
       leaveTransaction()
       // A body's own error goes to its caller as it is.
-      if case .body = member.work {
-        member.settle(.failure(error))
-      } else {
-        member.settle(.failure(Self.mapped(error)))
+      switch member.work {
+      case .body, .append: member.settle(.failure(error))
+      case .entries: member.settle(.failure(Self.mapped(error)))
       }
     }
   }

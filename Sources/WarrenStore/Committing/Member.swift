@@ -7,6 +7,8 @@ final class Member: Sendable {
   enum Work: Sendable {
     /// Entries that were checked before: writing them cannot fail for their own fault.
     case entries([EventRow])
+    /// An append to streams: refused, if at all, before it has written anything.
+    case append(PreparedAppend)
     /// A body of the user's own.
     case body(Turn)
   }

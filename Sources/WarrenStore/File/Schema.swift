@@ -89,6 +89,9 @@ enum Schema {
           arguments: [version, storeID])
       }
       try check(db)
+      if try !db.tableExists("warren_retaining") {
+        for statement in eventStore { try db.execute(sql: statement) }
+      }
       id = try Self.storeID(db) ?? ""
       return .commit
     }

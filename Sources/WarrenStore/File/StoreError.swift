@@ -39,6 +39,14 @@ public struct StoreError: RecordingError, Sendable, CustomStringConvertible {
     public static let cancelled = Code("cancelled")
     /// Another process has moved this reader's checkpoint.
     public static let checkpointMoved = Code("checkpointMoved")
+    /// A request id was used before for something else.
+    public static let requestReused = Code("requestReused")
+    /// The file has projections inside appends that this process does not run, or runs in another version.
+    public static let projectionMissing = Code("projectionMissing")
+    /// An event cannot be read as what it is asked for.
+    public static let undecodable = Code("undecodable")
+    /// A reader has been away for longer than the log kept what it had not read.
+    public static let lapsed = Code("lapsed")
     /// SQLite reports something else; the message holds it.
     public static let database = Code("database")
   }

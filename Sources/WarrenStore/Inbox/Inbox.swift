@@ -53,7 +53,7 @@ public struct Inbox: Sendable {
     _ type: E.Type, queue: QueueOptions = .init(),
     handle: @escaping @Sendable (_ event: E, _ db: Database, _ context: InboxContext) throws -> Void
   ) -> InboxHandler {
-    InboxHandler(types: E.eventTypes, queue: queue) { delivery in
+    InboxHandler(types: E.readTypes, queue: queue) { delivery in
       await withDecoded(E.self, delivery) { event in
         await keeper.handleNow(delivery) { db, context in try handle(event, db, context) }
       }
@@ -66,7 +66,7 @@ public struct Inbox: Sendable {
     _ type: E.Type, queue: QueueOptions = .init(),
     handle: @escaping @Sendable (_ event: E, _ context: InboxContext) async throws -> Void
   ) -> InboxHandler {
-    InboxHandler(types: E.eventTypes, queue: queue) { delivery in
+    InboxHandler(types: E.readTypes, queue: queue) { delivery in
       await withDecoded(E.self, delivery) { event in
         await keeper.handle(delivery) { context in try await handle(event, context) }
       }
@@ -78,7 +78,7 @@ public struct Inbox: Sendable {
   ) async -> HandlerResult {
     let event: E
     do throws(WarrenError) {
-      event = try E.decoded(type: delivery.type, body: delivery.body)
+      event = try E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata)
     } catch {
       return HandlerResult(.deadLetter(.undecodable(error.message)))
     }

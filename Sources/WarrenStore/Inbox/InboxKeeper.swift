@@ -212,7 +212,8 @@ final class InboxKeeper: Sendable {
     let oldest = Int64(wallClockMilliseconds()) - Int64(options.window / .milliseconds(1))
     for _ in 0..<100 {
       let count = try? await log.committer.transact {
-        try InboxRecords.prune(queue: queue, before: oldest, limit: 500, $0)
+        let count = try InboxRecords.prune(queue: queue, before: oldest, limit: 500, $0)
+        return max(count, try InboxRecords.pruneReplays(queue: queue, before: oldest, limit: 500, $0))
       }
       guard let count, count >= 500 else { return }
     }

@@ -25,7 +25,13 @@ struct InboxKey: Hashable, Sendable {
     source = metadata.source ?? ""
     type = delivery.type.name
     self.id = id.text
-    at = (metadata.recordedAt ?? metadata.time)?.milliseconds
+    if let replay = metadata.replay {
+      // A scope of its own: what was handled when it happened is handled once more. It is remembered from now on, not from
+      // when it happened.
+      queue += InboxRecords.replayMark + replay
+    } else {
+      at = (metadata.recordedAt ?? metadata.time)?.milliseconds
+    }
     guard !delivery.hasOwnID else { return }
     var hash = StableHash()
     hash.combine(delivery.body)

@@ -18,6 +18,9 @@ enum InboxRecords {
     case tooOld
   }
 
+  /// Between a queue and the id of a replay. Names of queues have no blanks.
+  static let replayMark = " replay "
+
   /// Looks whether an event was handled.
   static func look(_ key: InboxKey, _ db: Database) throws -> Admission {
     let found = try RawStatement(
@@ -56,6 +59,26 @@ enum InboxRecords {
     try db.cachedStatement(sql: "DELETE FROM warren_inbox WHERE queue = ? AND source = ? AND type = ? AND id = ?")
       .execute(
         arguments: [key.queue, key.source, key.type, key.id])
+  }
+
+  /// Removes what is remembered of replays to a queue from before `oldest`, at most `limit`.
+  /// - Returns: how many.
+  static func pruneReplays(queue: String, before oldest: Int64, limit: Int, _ db: Database) throws -> Int {
+    let first = queue + replayMark
+    let scopes = try String.fetchAll(
+      db, sql: "SELECT DISTINCT queue FROM warren_inbox WHERE queue >= ? AND queue < ?",
+      arguments: [first, first + "\u{10ffff}"])
+    var count = 0
+    for scope in scopes {
+      try db.execute(
+        sql: """
+          DELETE FROM warren_inbox WHERE (queue, source, type, id) IN
+            (SELECT queue, source, type, id FROM warren_inbox WHERE queue = ? AND at < ? ORDER BY at LIMIT ?)
+          """, arguments: [scope, oldest, limit - count])
+      count += db.changesCount
+      if count >= limit { break }
+    }
+    return count
   }
 
   /// Removes records of events from before `oldest`, at most `limit`, and notes for the queue that it has.

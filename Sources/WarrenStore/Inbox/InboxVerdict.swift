@@ -16,7 +16,7 @@ struct InboxVerdict: Sendable {
     switch result.outcome {
     case .handled: outcome = .handled
     case .ignored: outcome = .ignored
-    case .failed: outcome = .failed
+    case .failed, .retry: outcome = .failed
     case .deadLetter: outcome = .rejected
     }
   }

@@ -102,7 +102,8 @@ extension EventLog {
         SELECT min(recorded) FROM (
           SELECT recorded FROM (SELECT recorded FROM warren_outbox WHERE position > ?1 ORDER BY position LIMIT 1)
           UNION ALL SELECT recorded FROM
-            (SELECT recorded FROM warren_events WHERE position > ?1 AND exchange IS NOT NULL ORDER BY position LIMIT 1))
+            (SELECT recorded FROM warren_events INDEXED BY warren_events_public
+             WHERE position > ?1 AND exchange IS NOT NULL ORDER BY position LIMIT 1))
         """, arguments: [checkpoint])
     return LogStatus(
       head: LogPosition(rawValue: try int("SELECT position FROM warren_head")),

@@ -19,6 +19,7 @@ extension EventLog {
     _ event: E, options: PublishOptions = .init(), in db: Database
   ) throws(StoreError) -> Receipt {
     do {
+      try ProjectionRun.check()
       let (position, row) = try LogSpans.recording {
         let row = try encode(event, options)
         try check(db)

@@ -49,13 +49,14 @@ struct EventRow: Sendable {
   private static let places = Array(repeating: "?", count: Int(columnCount)).joined(separator: ", ")
 
   static let insertOutbox = "INSERT INTO warren_outbox VALUES (\(places))"
+  static let insertEvent = "INSERT INTO warren_events VALUES (\(places), ?, ?)"
   static let insertScheduled = "INSERT INTO warren_scheduled VALUES (\(places), ?)"
 
-  /// `position` nil lets SQLite give one.
-  func bind(to statement: RawStatement, position: Int64?, recordedAt: Int64) {
+  /// `position` nil lets SQLite give one. What is not public has no exchange.
+  func bind(to statement: RawStatement, position: Int64?, recordedAt: Int64, isPublic: Bool = true) {
     let metadata = event.metadata
     statement.bind(1, position)
-    statement.bind(2, EntityNames.exchange(of: metadata.type))
+    statement.bind(2, isPublic ? EntityNames.exchange(of: metadata.type) : nil)
     statement.bind(3, metadata.type.name)
     statement.bind(4, metadata.id?.text)
     statement.bind(5, event.hasOwnID ? 1 : 0)

@@ -55,14 +55,14 @@ enum RelayFile {
 
   // MARK: Reading
 
-  private static func pageSQL(_ table: String, _ condition: String) -> String {
+  private static func pageSQL(_ table: String, _ condition: String, index: String? = nil) -> String {
     """
     SELECT \(EventRow.columns), EXISTS (SELECT 1 FROM warren_held h WHERE h.position = e.position)
-    FROM \(table) e WHERE e.position > ? \(condition) ORDER BY e.position LIMIT \(pageRows)
+    FROM \(table) e \(index.map { "INDEXED BY \($0)" } ?? "") WHERE e.position > ? \(condition) ORDER BY e.position LIMIT \(pageRows)
     """
   }
   private static let sources = [
-    pageSQL("warren_outbox", ""), pageSQL("warren_events", "AND e.exchange IS NOT NULL"),
+    pageSQL("warren_outbox", ""), pageSQL("warren_events", "AND e.exchange IS NOT NULL", index: "warren_events_public"),
   ]
 
   /// Entries behind a position, from both tables, in one order.
@@ -159,8 +159,9 @@ enum RelayFile {
         .execute(
           arguments: [change.reason.rawValue, change.text, change.delay.map { now + $0 }, change.position])
     }
-    for position in commit.released { try release(position, checkpoint: commit.to, db) }
-    return try prune(from: pruned, to: commit.to, db)
+    let floor = min(commit.to, try RetainingReaders.floor(now: now, db) ?? commit.to)
+    for position in commit.released { try release(position, checkpoint: floor, db) }
+    return try prune(from: pruned, to: floor, db)
   }
 
   private static func write(held: [RelayCommit.Held], now: Int64, _ db: Database) throws {
@@ -179,7 +180,8 @@ enum RelayFile {
     }
   }
 
-  /// Forgets a held entry. Its row in the outbox stays while the checkpoint is before it: pruning counts it there.
+  /// Forgets a held entry. Its row in the outbox stays while the checkpoint, or a reader that the log keeps it for, is before
+  /// it: pruning removes it there.
   static func release(_ position: Int64, checkpoint: Int64, _ db: Database) throws {
     try db.cachedStatement(sql: "DELETE FROM warren_held WHERE position = ?").execute(arguments: [position])
     if position <= checkpoint {

@@ -22,11 +22,13 @@ final class RelayLock: Sendable {
 
   /// Nil when another process, or another relay of this one, holds it.
   /// - Throws: ``StoreError`` when the file cannot be made.
-  init?(of database: String) throws(StoreError) {
-    path = database + "-relay"
+  ///
+  /// - Parameter suffix: named readers have locks of their own.
+  init?(of database: String, suffix: String = "-relay") throws(StoreError) {
+    path = database + suffix
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else {
-      throw StoreError(.cannotOpen, "the relay's lock \(path) cannot be opened: \(String(cString: strerror(errno)))")
+      throw StoreError(.cannotOpen, "the lock \(path) cannot be opened: \(String(cString: strerror(errno)))")
     }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { return nil }
     // What the last holder said is not about this one.

@@ -1,0 +1,109 @@
+import GRDB
+import Warren
+
+/// The events of a query, read while they are used. It ends at the last event that there is; to wait for more, subscribe.
+public struct StoredEvents: AsyncSequence, Sendable {
+  let log: EventLog
+  let query: EventQuery
+
+  /// The same events, a page of up to 1,000 at a time: each page is one short read of the file.
+  public var pages: Pages { Pages(log: log, query: query) }
+
+  /// Begins reading.
+  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(pages: pages.makeAsyncIterator()) }
+
+  /// One pass.
+  public struct AsyncIterator: AsyncIteratorProtocol {
+    var pages: Pages.AsyncIterator
+    private var page: [RecordedEvent] = []
+    private var index = 0
+
+    init(pages: Pages.AsyncIterator) { self.pages = pages }
+
+    /// The next event; nil behind the last.
+    /// - Throws: ``StoreError``.
+    public mutating func next() async throws -> RecordedEvent? {
+      while index == page.count {
+        guard let more = try await pages.next() else { return nil }
+        (page, index) = (more, 0)
+      }
+      defer { index += 1 }
+      return page[index]
+    }
+  }
+
+  /// Pages of events.
+  public struct Pages: AsyncSequence, Sendable {
+    let log: EventLog
+    let query: EventQuery
+
+    /// Begins reading.
+    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(log: log, query: query) }
+
+    /// One pass.
+    public struct AsyncIterator: AsyncIteratorProtocol {
+      let log: EventLog
+      let query: EventQuery
+      private var reader: PageReader?
+
+      init(log: EventLog, query: EventQuery) {
+        self.log = log
+        self.query = query
+      }
+
+      /// The next page, which is not empty; nil behind the last.
+      /// - Throws: ``StoreError``.
+      public mutating func next() async throws -> [RecordedEvent]? {
+        try query.validate()
+        while true {
+          let reader = self.reader ?? PageReader(query)
+          if reader.isAtEnd { return nil }
+          let (events, moved) = try await log.reading { db in
+            var moved = reader
+            return (try moved.page(db), moved)
+          }
+          self.reader = moved
+          if !events.isEmpty { return events }
+        }
+      }
+    }
+  }
+}
+
+extension EventLog {
+  /// The events of a query.
+  ///
+  /// ```swift
+  /// for try await event in log.events(.init(stream: "account-42", from: .version(3))) {
+  ///   print(event.version, try event.decoded(as: AccountEvent.self))
+  /// }
+  /// ```
+  public func events(_ query: EventQuery = .init()) -> StoredEvents { StoredEvents(log: self, query: query) }
+
+  /// The version of a stream's last event; 0 when it has none.
+  /// - Throws: ``StoreError``.
+  public func version(of stream: StreamName) async throws -> Int64 {
+    try stream.validate()
+    return try await reading { try StreamWriter.version(of: stream, $0) }
+  }
+
+  /// The streams of the log in the order of their names.
+  /// - Parameters:
+  ///   - prefix: only those whose names begin so.
+  ///   - after: only those behind this one: to read on.
+  /// - Throws: ``StoreError``.
+  public func streams(
+    prefix: String = "", after: StreamName? = nil, limit: Int = 1000
+  ) async throws -> [StreamSummary] {
+    try OptionRules.check("limit", limit, 0...100_000)
+    return try await reading { try StreamSummary.read(prefix: prefix, after: after, limit: limit, $0) }
+  }
+
+  func reading<R: Sendable>(_ body: @escaping @Sendable (Database) throws -> R) async throws -> R {
+    do {
+      return try await database.read(body)
+    } catch let error as DatabaseError {
+      throw StoreError(error, doing: "reading the log")
+    }
+  }
+}
