@@ -1,5 +1,5 @@
 import GRDB
-import Warren
+public import Warren
 
 /// The events of a query, read while they are used. It ends at the last event that there is; to wait for more, subscribe.
 public struct StoredEvents: AsyncSequence, Sendable {
@@ -85,6 +85,12 @@ extension EventLog {
   public func version(of stream: StreamName) async throws -> Int64 {
     try stream.validate()
     return try await reading { try StreamWriter.version(of: stream, $0) }
+  }
+
+  /// The last position that was given.
+  /// - Throws: ``StoreError``.
+  public func head() async throws -> LogPosition {
+    LogPosition(rawValue: try await reading { try ProjectionSession.head($0) })
   }
 
   /// The streams of the log in the order of their names.
