@@ -107,7 +107,8 @@ extension EventLog {
 
   func reading<R: Sendable>(_ body: @escaping @Sendable (Database) throws -> R) async throws -> R {
     do {
-      return try await database.read(body)
+      // In turn with the other readers of this process, so that SQLite can write its log back in between.
+      return try await writeAheadLog.readers.read { try await database.read(body) }
     } catch let error as DatabaseError {
       throw StoreError(error, doing: "reading the log")
     }
