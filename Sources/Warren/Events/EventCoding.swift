@@ -71,6 +71,6 @@ enum WarrenJSON {
   }()
 
   static func decode<T: Decodable>(_ body: Data) throws -> T {
-    try decoder.decode(T.self, from: body)
+    try TapeDecoder.decode(T.self, body) ?? decoder.decode(T.self, from: body)
   }
 }

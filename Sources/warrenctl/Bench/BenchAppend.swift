@@ -75,7 +75,9 @@ struct BenchAppend: AsyncParsableCommand {
             let start = ContinuousClock.now
             let decision = try await log.run(
               BenchAccount.self, "\(number)", .add(id: 2_000_000 + number, note: note))
-            guard decision.version == 11 else { throw StoreProblem(text: "a stream has not ten events", status: .badData) }
+            guard decision.version == 11 else {
+              throw StoreProblem(text: "a stream has not ten events", status: .badData)
+            }
             latencies.append((ContinuousClock.now - start) / .microseconds(1))
           }
           return latencies
