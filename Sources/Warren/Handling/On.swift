@@ -28,7 +28,9 @@ public struct On<E: Event>: DeliveryHandler {
     if let key {
       // What cannot be decoded goes to the dead letters, in no order.
       settings.order = { delivery in
-        guard let event = try? E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata) else { return nil }
+        guard let event = try? E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata) else {
+          return nil
+        }
         return key(event)
       }
     }

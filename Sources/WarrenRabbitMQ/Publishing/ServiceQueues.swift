@@ -29,7 +29,8 @@ public struct ServiceQueues: EncodedPublisher {
     }
     return zip(await stream.finish(), types).map { outcome, type in
       guard case .unroutable = outcome else { return rabbit.events.explained(outcome) }
-      return .unroutable("\(owner) has no queue \(EntityNames.workQueue(of: owner, type: type)): it has never run with this type")
+      return .unroutable(
+        "\(owner) has no queue \(EntityNames.workQueue(of: owner, type: type)): it has never run with this type")
     }
   }
 }

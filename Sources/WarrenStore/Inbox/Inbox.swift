@@ -53,7 +53,7 @@ public struct Inbox: Sendable {
     _ type: E.Type, queue: QueueOptions = .init(),
     handle: @escaping @Sendable (_ event: E, _ db: Database, _ context: InboxContext) throws -> Void
   ) -> InboxHandler {
-    InboxHandler(types: E.readTypes, queue: queue) { delivery in
+    InboxHandler(log, types: E.readTypes, queue: queue) { delivery in
       await withDecoded(E.self, delivery) { event in
         await keeper.handleNow(delivery) { db, context in try handle(event, db, context) }
       }
@@ -66,7 +66,7 @@ public struct Inbox: Sendable {
     _ type: E.Type, queue: QueueOptions = .init(),
     handle: @escaping @Sendable (_ event: E, _ context: InboxContext) async throws -> Void
   ) -> InboxHandler {
-    InboxHandler(types: E.readTypes, queue: queue) { delivery in
+    InboxHandler(log, types: E.readTypes, queue: queue) { delivery in
       await withDecoded(E.self, delivery) { event in
         await keeper.handle(delivery) { context in try await handle(event, context) }
       }
@@ -103,15 +103,23 @@ public struct InboxHandler: DeliveryHandler {
   public let queueOptions: QueueOptions
   /// True when it is given what no other handler takes.
   public var isCatchAll: Bool { false }
+  private let place: ParkingPlace
   private let body: @Sendable (Delivery) async -> HandlerResult
 
-  init(types: [EventType], queue: QueueOptions, body: @escaping @Sendable (Delivery) async -> HandlerResult) {
+  init(
+    _ log: EventLog, types: [EventType], queue: QueueOptions,
+    body: @escaping @Sendable (Delivery) async -> HandlerResult
+  ) {
     eventTypes = types
     var queue = queue
     queue.singleActiveConsumer = true
     queueOptions = queue
+    place = ParkingPlace(log)
     self.body = body
   }
+
+  /// In the log's file: a failed event waits there for exactly as long as it is to, and in order with others of its key.
+  public var parking: (any DeliveryParking)? { place }
 
   /// Runs the handler on one delivery.
   public func handle(_ delivery: Delivery) async -> HandlerResult { await body(delivery) }
