@@ -12,8 +12,8 @@ public struct DeadLetter: Sendable {
   public let id: String
   /// False when ``id`` is a fingerprint.
   public let hasOwnID: Bool
-  /// The event type that it was delivered as.
-  public let type: EventType
+  /// The event type that it was delivered as; nil in the dead letters of a group when it does not say so.
+  public let type: EventType?
   /// A short word for grouping, as in ``DeadLetterReason/cause``. What the broker itself moved has `broker.` and its own word:
   /// `broker.delivery_limit`, `broker.rejected` (a message that Warren could not copy without losing some of it),
   /// `broker.expired`, `broker.maxlen`. What somebody put here without a reason is `unknown`.
@@ -29,6 +29,7 @@ public struct DeadLetter: Sendable {
   /// With which routing key.
   public let routingKey: String
   /// What else the message says about itself. Without headers that cannot be read: see ``unreadable``.
+  /// Its type is `unknown` where ``type`` is nil.
   public let metadata: EventMetadata
   /// The names of headers that cannot be read; they stay with the message nevertheless. Holds `"*"` when no property can be.
   public let unreadable: [String]
@@ -37,7 +38,7 @@ public struct DeadLetter: Sendable {
   /// The properties as they stand on the wire (AMQP 0-9-1 §4.2.6.1): with the body, all that there is of the message.
   public let properties: [UInt8]
 
-  init(_ message: IncomingMessage, of type: EventType) {
+  init(_ message: IncomingMessage, of type: EventType?) {
     let raw = try? RawProperties(message.properties)
     let (properties, unreadable) = raw?.readable ?? (MessageProperties(), ["*"])
     let headers = properties.headers
@@ -46,7 +47,7 @@ public struct DeadLetter: Sendable {
     routingKey = headers[Headers.originRoutingKey]?.string ?? death?.routingKey ?? message.routingKey
     let declared = properties.type ?? headers[Headers.type]?.string
     self.type = EntityNames.type(ofExchange: exchange) ?? declared.flatMap { try? EventType($0) } ?? type
-    metadata = EventMetadata(properties, type: self.type)
+    metadata = EventMetadata(properties, type: self.type ?? "unknown")
     let own = properties.messageID ?? headers[Headers.eventID]?.string
     hasOwnID = own?.isEmpty == false
     id = hasOwnID ? own ?? "" : Self.fingerprint(message, raw)
@@ -59,7 +60,7 @@ public struct DeadLetter: Sendable {
     } else {
       let word = headers[Headers.deadCause]?.string
       cause = word.map { $0.cut(toBytes: 64) } ?? "unknown"
-      reason = (headers[Headers.lastError]?.string ?? "").cut(toBytes: DeadLetterCopy.longestError)
+      reason = (headers[Headers.lastError]?.string ?? "").cut(toBytes: FailureCopy.longestError)
       firstFailure = headers[Headers.firstFailure]?.string.flatMap { Date(rfc3339: $0) }
       lastFailure = headers[Headers.lastFailure]?.string.flatMap { Date(rfc3339: $0) }
     }

@@ -8,8 +8,8 @@ public import Warren
 
 /// Dead letters of one event type with one cause.
 public struct DeadLetterGroup: Sendable, Equatable {
-  /// The event type.
-  public let type: EventType
+  /// The event type; nil where letters of a group do not say it.
+  public let type: EventType?
   /// The cause, as in ``DeadLetter/cause``.
   public let cause: String
   /// How many messages.
@@ -25,7 +25,7 @@ public struct DeadLetterGroup: Sendable, Equatable {
   /// The id of that letter; nil when it has none.
   public fileprivate(set) var example: String?
 
-  fileprivate init(type: EventType, cause: String) {
+  fileprivate init(type: EventType?, cause: String) {
     self.type = type
     self.cause = cause
   }
@@ -38,14 +38,14 @@ struct DeadLetterSummary {
   static let others = "(others)"
 
   private struct Name: Hashable {
-    var type: EventType
+    var type: EventType?
     var cause: String
   }
-  private let type: EventType
+  private let type: EventType?
   private var byName: [Name: DeadLetterGroup] = [:]
   private var ids: [Name: Set<UInt128>] = [:]
 
-  init(of type: EventType) { self.type = type }
+  init(of type: EventType?) { self.type = type }
 
   mutating func add(_ letter: DeadLetter) {
     var name = Name(type: letter.type, cause: letter.cause)
@@ -72,7 +72,7 @@ struct DeadLetterSummary {
   var groups: [DeadLetterGroup] {
     byName.values.sorted { a, b in
       if a.letters != b.letters { return a.letters > b.letters }
-      return a.type != b.type ? a.type < b.type : a.cause < b.cause
+      return a.type != b.type ? a.type?.name ?? "" < b.type?.name ?? "" : a.cause < b.cause
     }
   }
 }

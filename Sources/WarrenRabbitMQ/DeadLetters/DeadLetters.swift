@@ -10,8 +10,8 @@ public import Warren
 ///
 /// ```swift
 /// let dead = try DeadLetters(rabbit, service: "mailer")
-/// for group in try await dead.groups(of: "user.created") { print(group.cause, group.letters) }
-/// try await dead.replay("user.created", .cause("handlerFailed"))
+/// for group in try await dead.groups(of: .type("user.created")) { print(group.cause, group.letters) }
+/// try await dead.replay(.type("user.created"), .cause("handlerFailed"))
 /// ```
 ///
 /// Looking takes nothing out and keeps the order. A letter that is moved is acknowledged only when the broker has confirmed
@@ -22,6 +22,24 @@ public import Warren
 /// The queues are taken as they are and never declared here. A user needs `read` on `<service>.dead.<type>`, and for
 /// replaying and editing `write` on the default exchange (`amq.default`).
 public struct DeadLetters: Sendable {
+  /// One queue of dead letters.
+  public enum Place: Hashable, Sendable, CustomStringConvertible {
+    /// `<service>.dead.<type>`.
+    case type(EventType)
+    /// `<service>.dead.group.<group>`: of a queue for several types.
+    case group(String)
+
+    var type: EventType? { if case .type(let type) = self { type } else { nil } }
+
+    /// The text for messages and logs.
+    public var description: String {
+      switch self {
+      case .type(let type): type.name
+      case .group(let name): "the group \(name)"
+      }
+    }
+  }
+
   /// Which letters a call is about.
   public struct Selection: Sendable {
     /// Letters with one of these ids, nil for any.
@@ -119,14 +137,14 @@ public struct DeadLetters: Sendable {
 
   // MARK: Looking
 
-  /// The letters of one type, grouped by type and cause, the largest group first. Needs no memory for bodies, and for 100,000
+  /// The letters of one queue, grouped by type and cause, the largest group first. Needs no memory for bodies, and for 100,000
   /// letters a few megabytes.
   /// - Throws: ``RabbitMQError``, with ``RabbitMQError/Code/notFound`` when the queue does not exist.
-  public func groups(of type: EventType) async throws -> [DeadLetterGroup] {
-    var summary = DeadLetterSummary(of: type)
-    try await scan(type, bodyLimit: 0, firstPage: DeadLetterPages.largest) { scan in
+  public func groups(of place: Place) async throws -> [DeadLetterGroup] {
+    var summary = DeadLetterSummary(of: place.type)
+    try await scan(place, bodyLimit: 0, firstPage: DeadLetterPages.largest) { scan in
       while case .letter(let letter) = try await scan.next() {
-        summary.add(DeadLetter(letter.message, of: type))
+        summary.add(DeadLetter(letter.message, of: place.type))
         scan.leave(letter)
       }
     }
@@ -136,11 +154,11 @@ public struct DeadLetters: Sendable {
   /// Calls `body` for each chosen letter, in order, until it returns false.
   /// - Throws: ``RabbitMQError``; what `body` throws.
   public func forEach(
-    of type: EventType, _ selection: Selection = .all, _ body: (DeadLetter) async throws -> Bool
+    of place: Place, _ selection: Selection = .all, _ body: (DeadLetter) async throws -> Bool
   ) async throws {
-    try await scan(type) { scan in
+    try await scan(place) { scan in
       while case .letter(let found) = try await scan.next() {
-        let letter = DeadLetter(found.message, of: type)
+        let letter = DeadLetter(found.message, of: place.type)
         let goesOn = selection.contains(letter) ? try await body(letter) : true
         scan.leave(found)
         guard goesOn else { return }
@@ -148,10 +166,10 @@ public struct DeadLetters: Sendable {
     }
   }
 
-  /// How many programs read the dead letters of a type just now: what they hold is not seen.
+  /// How many programs read these dead letters just now: what they hold is not seen.
   /// - Throws: ``RabbitMQError``, with ``RabbitMQError/Code/notFound`` when the queue does not exist.
-  public func readers(of type: EventType) async throws -> Int {
-    let queue = deadLetters(type)
+  public func readers(of place: Place) async throws -> Int {
+    let queue = try deadLetters(place)
     do throws(RabbitMQError) {
       let reply = try await rabbit.topology.perform(
         .declareQueue(queue, passive: true, durable: true, exclusive: false, autoDelete: false, arguments: [:]))
@@ -169,11 +187,11 @@ public struct DeadLetters: Sendable {
   /// - Parameter progress: is called after each letter; false ends the call.
   /// - Throws: ``RabbitMQError`` when the dead letters cannot be read.
   public func replay(
-    _ type: EventType, _ selection: Selection, options: Options = .init(),
+    _ place: Place, _ selection: Selection, options: Options = .init(),
     progress: (Report) -> Bool = { _ in true }
   ) async throws -> Report {
-    let workQueue = EntityNames.workQueue(of: owner, type: type)
-    return try await move(type, selection, options, foldsRepeats: true, progress) { message, _ in
+    let workQueue = try workQueue(place)
+    return try await move(place, selection, options, foldsRepeats: true, progress) { message, _ in
       try DeadLetterMove.replayed(message, to: workQueue)
     }
   }
@@ -184,13 +202,13 @@ public struct DeadLetters: Sendable {
   ///   - change: the new body; throw to leave a letter as it is.
   /// - Throws: ``RabbitMQError`` when the dead letters cannot be read; what `record` throws.
   public func edit(
-    _ type: EventType, _ selection: Selection, then: AfterEdit = .stays, options: Options = .init(),
+    _ place: Place, _ selection: Selection, then: AfterEdit = .stays, options: Options = .init(),
     progress: (Report) -> Bool = { _ in true }, record: (DeadLetter) throws -> Void,
     change: (DeadLetter) throws -> Data
   ) async throws -> Report {
-    let workQueue = EntityNames.workQueue(of: owner, type: type)
-    let deadQueue = deadLetters(type)
-    return try await move(type, selection, options, foldsRepeats: then == .replayed, progress) { message, letter in
+    let workQueue = try workQueue(place)
+    let deadQueue = try deadLetters(place)
+    return try await move(place, selection, options, foldsRepeats: then == .replayed, progress) { message, letter in
       let edit = DeadLetterEdit(
         from: message.body, to: try change(letter), time: Date(milliseconds: Int64(wallClockMilliseconds())))
       let request =
@@ -208,12 +226,12 @@ public struct DeadLetters: Sendable {
   ///   they can be read again.
   /// - Throws: ``RabbitMQError`` when the dead letters cannot be read; what `record` throws.
   public func discard(
-    _ type: EventType, _ selection: Selection, options: Options = .init(),
+    _ place: Place, _ selection: Selection, options: Options = .init(),
     progress: (Report) -> Bool = { _ in true }, record: ([DeadLetter]) throws -> Void
   ) async throws -> Report {
     var report = Report()
     var pace = Pace(rate: options.rate)
-    try await scan(type) { scan in
+    try await scan(place) { scan in
       var pending: [(found: DeadLetterScan.Letter, letter: DeadLetter)] = []
       var bytes = 0
       func write() throws {
@@ -229,7 +247,7 @@ public struct DeadLetters: Sendable {
         case .end: break reading
         case .settle: try write()
         case .letter(let found):
-          let letter = DeadLetter(found.message, of: type)
+          let letter = DeadLetter(found.message, of: place.type)
           guard selection.contains(letter) else {
             scan.leave(found)
             continue
@@ -259,12 +277,24 @@ public struct DeadLetters: Sendable {
 
   private struct RecordFailed: Error { var cause: any Error }
 
-  func deadLetters(_ type: EventType) -> String { EntityNames.deadLetterQueue(of: owner, type: type) }
+  func deadLetters(_ place: Place) throws -> String {
+    switch place {
+    case .type(let type): EntityNames.deadLetterQueue(of: owner, type: type)
+    case .group(let name): try EntityNames.groupDeadLetterQueue(of: owner, group: name)
+    }
+  }
+
+  private func workQueue(_ place: Place) throws -> String {
+    switch place {
+    case .type(let type): EntityNames.workQueue(of: owner, type: type)
+    case .group(let name): try EntityNames.groupQueue(of: owner, group: name)
+    }
+  }
 
   private func scan(
-    _ type: EventType, bodyLimit: Int = 512 << 20, firstPage: Int = 32, _ body: (DeadLetterScan) async throws -> Void
+    _ place: Place, bodyLimit: Int = 512 << 20, firstPage: Int = 32, _ body: (DeadLetterScan) async throws -> Void
   ) async throws {
-    let queue = deadLetters(type)
+    let queue = try deadLetters(place)
     let scan: DeadLetterScan
     do throws(RabbitMQError) {
       try await rabbit.consuming.whenOpen(timeout: .seconds(30))
@@ -293,12 +323,12 @@ public struct DeadLetters: Sendable {
   }
 
   private func move(
-    _ type: EventType, _ selection: Selection, _ options: Options, foldsRepeats: Bool, _ progress: (Report) -> Bool,
+    _ place: Place, _ selection: Selection, _ options: Options, foldsRepeats: Bool, _ progress: (Report) -> Bool,
     request: (IncomingMessage, DeadLetter) throws -> PublishRequest
   ) async throws -> Report {
     var report = Report()
     var pace = Pace(rate: options.rate)
-    try await scan(type) { scan in
+    try await scan(place) { scan in
       var mover = DeadLetterMover(scan, to: rabbit.copies)
       var seen: Set<UInt128> = []
       reading: while mover.report.stopped == nil {
@@ -307,7 +337,7 @@ public struct DeadLetters: Sendable {
         // By halves, so that the broker has something to do meanwhile.
         case .settle: await mover.settle(untilPending: mover.underWay / 2)
         case .letter(let found):
-          let letter = DeadLetter(found.message, of: type)
+          let letter = DeadLetter(found.message, of: place.type)
           guard selection.contains(letter) else {
             scan.leave(found)
             continue

@@ -88,7 +88,7 @@ struct KilledCommandTests {
 
   private func ids(of type: EventType, _ service: TestService) async throws -> [String] {
     var ids: [String] = []
-    try await service.dead().forEach(of: type) {
+    try await service.dead().forEach(of: .type(type)) {
       ids.append($0.id)
       return true
     }
@@ -121,7 +121,7 @@ struct KilledCommandTests {
     }
     #expect(ended.status == 0, "\(ended.errors)")
     var found: Set<String> = []
-    try await service.dead().forEach(of: type) { letter in
+    try await service.dead().forEach(of: .type(type)) { letter in
       found.insert(letter.id)
       let isFixed = String(decoding: letter.body, as: UTF8.self).contains(#""fixed":true"#)
       #expect(isFixed == (letter.cause == "undecodable"), "\(letter.id)")

@@ -18,7 +18,7 @@ struct DeadLetterLookingTests {
       let queue = try service.deadLetters(type)
       let before = try await service.ids(in: queue, count: 30)
       for _ in 0..<5 {
-        let groups = try await service.dead().groups(of: type)
+        let groups = try await service.dead().groups(of: .type(type))
         #expect(groups.map(\.cause) == ["handlerFailed", "undecodable"])
         #expect(groups.map(\.letters) == [20, 10])
         // 1 and 21 mod 20 are the same event.
@@ -35,12 +35,12 @@ struct DeadLetterLookingTests {
     let type = freshType("dead")
     try await withTestService(type) { service in
       let queue = try service.deadLetters(type)
-      let missing = await #expect(throws: RabbitMQError.self) { try await service.dead().groups(of: type) }
+      let missing = await #expect(throws: RabbitMQError.self) { try await service.dead().groups(of: .type(type)) }
       #expect(missing?.code == .notFound)
       #expect(missing?.message.contains("\"\(queue)\"") == true)
       try await service.declareQueues(type)
-      #expect(try await service.dead().groups(of: type).isEmpty)
-      #expect(try await service.dead().replay(type, .all) == DeadLetters.Report())
+      #expect(try await service.dead().groups(of: .type(type)).isEmpty)
+      #expect(try await service.dead().replay(.type(type), .all) == DeadLetters.Report())
     }
   }
 
@@ -52,7 +52,7 @@ struct DeadLetterLookingTests {
       for i in 0..<300 { try await service.putLetter("\(i)", type, cause: i % 2 == 0 ? "even" : "odd") }
       let queue = try service.deadLetters(type)
       var found: [DeadLetter] = []
-      try await service.dead().forEach(of: type, .ids(["297", "1"])) {
+      try await service.dead().forEach(of: .type(type), .ids(["297", "1"])) {
         found.append($0)
         return true
       }
@@ -63,13 +63,13 @@ struct DeadLetterLookingTests {
 
       // Ends early when it is told to.
       var count = 0
-      try await service.dead().forEach(of: type) { _ in
+      try await service.dead().forEach(of: .type(type)) { _ in
         count += 1
         return count < 7
       }
       #expect(count == 7)
 
-      let report = try await service.dead().replay(type, .cause("odd"))
+      let report = try await service.dead().replay(.type(type), .cause("odd"))
       #expect(report.done == 150 && report.chosen == 150 && report.failed == 0 && report.stopped == nil)
       #expect(try await service.ids(in: queue, count: 150) == (0..<150).map { "\($0 * 2)" })
       #expect(
@@ -111,7 +111,7 @@ struct DeadLetterLookingTests {
       #expect(try await service.rabbit.waitForDepth(dead, 4))
 
       var letters: [DeadLetter] = []
-      try await service.dead().forEach(of: type) {
+      try await service.dead().forEach(of: .type(type)) {
         letters.append($0)
         return true
       }
@@ -120,7 +120,7 @@ struct DeadLetterLookingTests {
       #expect(letters.map(\.cause) == words.map { "broker.\($0)" })
       #expect(letters.map(\.routingKey) == [expiring, short, impatient, refusing])
       #expect(letters.allSatisfy { abs($0.lastFailure?.timeIntervalSinceNow ?? -1000) < 60 })
-      #expect(Set(try await service.dead().groups(of: type).map(\.cause)) == Set(words.map { "broker.\($0)" }))
+      #expect(Set(try await service.dead().groups(of: .type(type)).map(\.cause)) == Set(words.map { "broker.\($0)" }))
     }
   }
 
@@ -129,9 +129,9 @@ struct DeadLetterLookingTests {
     try await withTestService(type) { service in
       try await service.declareQueues(type)
       try await service.putLetter("1", type)
-      #expect(try await service.dead().readers(of: type) == 0)
+      #expect(try await service.dead().readers(of: .type(type)) == 0)
       let readers = try await QueueLook.at(service.deadLetters(type), of: service.rabbit, count: 1) { _, _ in
-        try await service.dead().readers(of: type)
+        try await service.dead().readers(of: .type(type))
       }
       #expect(readers == 1)
     }

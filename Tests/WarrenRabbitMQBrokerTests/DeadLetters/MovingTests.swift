@@ -28,7 +28,7 @@ struct DeadLetterMovingTests {
           "x-death": .array([.table(["reason": "expired", "queue": "elsewhere"])]), "x-first-death-queue": "elsewhere",
           "CC": .array([.string(try service.deadLetters(type))]), "tenant": "blue", "warren-origin-user-id": "guest",
         ])
-      let report = try await service.dead().replay(type, .all)
+      let report = try await service.dead().replay(.type(type), .all)
       #expect(report.done == 1)
       let letter = try await service.rabbit.look(at: service.workQueue(type))[0]
       #expect(letter.exchange.isEmpty)
@@ -62,13 +62,13 @@ struct DeadLetterMovingTests {
         }
       }
       try await whileConsuming(subscriber) {
-        let report = try await service.dead().replay(type, .all)
+        let report = try await service.dead().replay(.type(type), .all)
         #expect(report.done == 40 && report.repeats == 0)
         #expect(await handled.wait(for: 40)?.count == 40)
         #expect(Set(handled.all).count == 40)
         #expect(try await service.rabbit.waitForDepth(service.deadLetters(type), 40))
       }
-      let groups = try await service.dead().groups(of: type)
+      let groups = try await service.dead().groups(of: .type(type))
       #expect(groups.map(\.letters) == [40])
       #expect(groups.first?.reason == "again")
     }
@@ -79,7 +79,7 @@ struct DeadLetterMovingTests {
       try await service.putLetter("1", type)
       try await service.putLetter("1", type, body: "another")
       try await service.putLetter("1", type)
-      let report = try await service.dead().replay(type, .all)
+      let report = try await service.dead().replay(.type(type), .all)
       #expect(report.done == 6 && report.repeats == 2)
       #expect(try await service.ids(in: service.workQueue(type), count: 4) == ["0", "1", "2", "1"])
       #expect(try await service.rabbit.waitForDepth(service.deadLetters(type), 0))
@@ -90,13 +90,13 @@ struct DeadLetterMovingTests {
     try await withLetters(5) { service, type in
       try await service.putLetter("1", type)
       let options = DeadLetters.Options(dryRun: true)
-      #expect(try await service.dead().replay(type, .all, options: options).chosen == 6)
-      #expect(try await service.dead().replay(type, .all, options: options).repeats == 1)
-      let discarded = try await service.dead().discard(type, .ids(["1"]), options: options) { _ in
+      #expect(try await service.dead().replay(.type(type), .all, options: options).chosen == 6)
+      #expect(try await service.dead().replay(.type(type), .all, options: options).repeats == 1)
+      let discarded = try await service.dead().discard(.type(type), .ids(["1"]), options: options) { _ in
         Issue.record("recorded")
       }
       #expect(discarded.chosen == 2 && discarded.done == 0)
-      _ = try await service.dead().edit(type, .all, options: options) { _ in
+      _ = try await service.dead().edit(.type(type), .all, options: options) { _ in
         Issue.record("recorded")
       } change: { _ in
         Issue.record("changed")
@@ -110,7 +110,7 @@ struct DeadLetterMovingTests {
   @Test func withoutAWorkQueueTheyStay() async throws {
     try await withLetters(60) { service, type in
       try await service.rabbit.topology.perform(.deleteQueue(service.workQueue(type)))
-      let report = try await service.dead().replay(type, .all)
+      let report = try await service.dead().replay(.type(type), .all)
       guard case .refused(let text)? = report.stopped else {
         Issue.record("\(report)")
         return
@@ -128,7 +128,7 @@ struct DeadLetterMovingTests {
       try await service.rabbit.testQueue(
         work, arguments: ["x-queue-type": "classic", "x-max-length": 10, "x-overflow": "reject-publish"],
         litter: service.litter)
-      let report = try await service.dead().replay(type, .all)
+      let report = try await service.dead().replay(.type(type), .all)
       guard case .later? = report.stopped else {
         Issue.record("\(report)")
         return
@@ -141,7 +141,7 @@ struct DeadLetterMovingTests {
 
   @Test func itEndsWhenItIsToldTo() async throws {
     try await withLetters(60) { service, type in
-      let report = try await service.dead().replay(type, .all, options: .init(rate: 1000)) { $0.done < 20 }
+      let report = try await service.dead().replay(.type(type), .all, options: .init(rate: 1000)) { $0.done < 20 }
       #expect(report.stopped == .asked)
       #expect(report.done == 20)
       #expect(try await service.ids(in: service.deadLetters(type), count: 40) == (20..<60).map { "\($0)" })
@@ -151,10 +151,43 @@ struct DeadLetterMovingTests {
   @Test func aRateIsKept() async throws {
     try await withLetters(20) { service, type in
       let start = ContinuousClock.now
-      let report = try await service.dead().replay(type, .all, options: .init(rate: 40))
+      let report = try await service.dead().replay(.type(type), .all, options: .init(rate: 40))
       #expect(report.done == 20)
       // 20 at 40 a second; only too fast would be wrong.
       #expect(ContinuousClock.now - start >= .milliseconds(490))
+    }
+  }
+
+  /// Several types in one queue: each letter keeps its own.
+  @Test func aGroupsLettersGoBackToTheGroup() async throws {
+    let (opened, closed) = (freshType("opened"), freshType("closed"))
+    try await withTestService(opened, closed) { service in
+      let group = unique("group")
+      let owner = try QueueOwner(service: service.name)
+      let queues = [
+        try EntityNames.groupQueue(of: owner, group: group),
+        try EntityNames.groupDeadLetterQueue(of: owner, group: group),
+      ]
+      for queue in queues { service.litter.queue(queue) }
+      let handled = Collected<String>()
+      let subscriber = service.subscriber {
+        OnRaw(opened, closed, queue: QueueOptions(group: group)) { delivery, _ in
+          handled.add(delivery.type.name)
+          if handled.all.count <= 2 { throw Refusal("no") }
+        }
+      }
+      try await whileConsuming(subscriber) {
+        for type in [opened, closed] {
+          _ = await service.publisher.publish(encoded: [EncodedEvent(type, "{}".utf8)])
+        }
+        #expect(try await service.rabbit.waitForDepth(queues[1], 2))
+        let groups = try await service.dead().groups(of: .group(group))
+        #expect(Set(groups.compactMap(\.type)) == [opened, closed])
+        #expect(try await service.dead().replay(.group(group), .all).done == 2)
+        #expect(await handled.wait(for: 4)?.suffix(2).sorted() == [opened.name, closed.name].sorted())
+      }
+      let listed = await Command.run(["dead", "list", "--service", service.name.name, "--group", group])
+      #expect(listed.status == 0 && listed.errors.contains("no dead letters of the group \(group)"))
     }
   }
 
@@ -175,11 +208,11 @@ struct DeadLetterMovingTests {
       try PlainClient().publish(rawProperties: properties, body: [0xff, 0x00, 0x1b], routingKey: dead)
       let fingerprint = try await fingerprintOfOneWithoutID(service, type)
 
-      let groups = try await service.dead().groups(of: type)
+      let groups = try await service.dead().groups(of: .type(type))
       #expect(groups.map(\.cause) == ["broker.unknown"])
       #expect(groups.first?.letters == 2)
       var letters: [DeadLetter] = []
-      try await service.dead().forEach(of: type) {
+      try await service.dead().forEach(of: .type(type)) {
         letters.append($0)
         return true
       }
@@ -188,7 +221,7 @@ struct DeadLetterMovingTests {
       #expect(Array(letters[0].body) == [0xff, 0x00, 0x1b])
       #expect(letters[0].metadata.headers["price"] == .double(2.56))
 
-      #expect(try await service.dead().replay(type, .ids(["id-1"])).done == 1)
+      #expect(try await service.dead().replay(.type(type), .ids(["id-1"])).done == 1)
       let raw = try await QueueLook.at(work, of: service.rabbit, count: 1) { messages, _ in messages[0] }
       #expect(Array(raw.body) == [0xff, 0x00, 0x1b])
       var expected = RawTable()
@@ -199,7 +232,7 @@ struct DeadLetterMovingTests {
       #expect(raw.properties == [0x30, 0x80] + expected.bytes + [2] + id)
 
       var recorded: [DeadLetter] = []
-      #expect(try await service.dead().discard(type, .ids([fingerprint])) { recorded += $0 }.done == 1)
+      #expect(try await service.dead().discard(.type(type), .ids([fingerprint])) { recorded += $0 }.done == 1)
       #expect(recorded.map(\.id) == [fingerprint])
       #expect(try await service.rabbit.waitForDepth(dead, 0))
     }
@@ -212,7 +245,7 @@ struct DeadLetterMovingTests {
     try PlainClient().publish(
       rawProperties: table.properties, body: Array("{}".utf8), routingKey: service.deadLetters(type))
     var id = ""
-    try await service.dead().forEach(of: type) {
+    try await service.dead().forEach(of: .type(type)) {
       if !$0.hasOwnID { id = $0.id }
       return true
     }
@@ -234,8 +267,8 @@ struct DeadLetterMovingTests {
           Array("{}".utf8), routingKey: "some.key", exchange: EntityNames.exchange(of: type),
           headers: ["huge": .string(String(repeating: "h", count: 100_000))])
         #expect(try await service.rabbit.waitForDepth(service.deadLetters(type), 1))
-        #expect(try await service.dead().groups(of: type).map(\.cause) == ["broker.rejected"])
-        #expect(try await service.dead().replay(type, .all).done == 1)
+        #expect(try await service.dead().groups(of: .type(type)).map(\.cause) == ["broker.rejected"])
+        #expect(try await service.dead().replay(.type(type), .all).done == 1)
         #expect(await handled.wait(for: 2) == [100_000, 100_000])
       }
       #expect(try await service.rabbit.depth(service.deadLetters(type)) == 0)
@@ -251,7 +284,7 @@ struct DeadLetterMovingTests {
         $0.messageID = "2"
         $0.expiration = "3600000"
       }
-      #expect(try await service.dead().replay(type, .all).done == 2)
+      #expect(try await service.dead().replay(.type(type), .all).done == 2)
       let letters = try await service.rabbit.look(at: service.workQueue(type), count: 2)
       #expect(letters.map(\.properties?.userID) == [nil, nil])
       #expect(letters.map(\.properties?.expiration) == [nil, nil])
@@ -264,7 +297,7 @@ struct DeadLetterMovingTests {
   @Test func anEditedLetterGoesBehindTheOthersAndSaysSo() async throws {
     try await withLetters(3) { service, type in
       var old: [String] = []
-      let report = try await service.dead().edit(type, .ids(["1"])) {
+      let report = try await service.dead().edit(.type(type), .ids(["1"])) {
         old.append(String(decoding: $0.body, as: UTF8.self))
       } change: { _ in
         Data(#"{"id":"fixed"}"#.utf8)
@@ -279,7 +312,7 @@ struct DeadLetterMovingTests {
       #expect(letter.header("warren-edited-from")?.hasPrefix("10 bytes ~") == true)
       #expect(letter.headers["warren-attempt"] == 4)
 
-      let replayed = try await service.dead().edit(type, .ids(["0", "1"]), then: .replayed) { _ in
+      let replayed = try await service.dead().edit(.type(type), .ids(["0", "1"]), then: .replayed) { _ in
       } change: {
         $0.body + Data("\n".utf8)
       }
@@ -303,9 +336,10 @@ struct DeadLetterMovingTests {
         ], litter: service.litter)
       try await service.put("{}", into: source) { $0.messageID = "1" }
       #expect(try await service.rabbit.waitForDepth(service.deadLetters(type), 1))
-      let before = try await service.dead().groups(of: type)
-      #expect(try await service.dead().edit(type, .all, record: { _ in }, change: { _ in Data("[]".utf8) }).done == 1)
-      let after = try await service.dead().groups(of: type)
+      let before = try await service.dead().groups(of: .type(type))
+      #expect(
+        try await service.dead().edit(.type(type), .all, record: { _ in }, change: { _ in Data("[]".utf8) }).done == 1)
+      let after = try await service.dead().groups(of: .type(type))
       #expect(after.map(\.cause) == ["broker.expired"])
       #expect(after.map(\.last) == before.map(\.last))
       let letter = try await service.rabbit.look(at: service.deadLetters(type))[0]
@@ -316,7 +350,7 @@ struct DeadLetterMovingTests {
 
   @Test func whatCannotBeEditedOrRecordedStays() async throws {
     try await withLetters(4) { service, type in
-      let report = try await service.dead().edit(type, .all, record: { _ in }) { letter in
+      let report = try await service.dead().edit(.type(type), .all, record: { _ in }) { letter in
         if letter.id == "2" { throw Refusal("not this one") }
         return letter.body
       }
@@ -324,10 +358,11 @@ struct DeadLetterMovingTests {
       #expect(report.problem == "2: not this one")
       #expect(try await service.ids(in: service.deadLetters(type), count: 4) == ["2", "0", "1", "3"])
       await #expect(throws: Refusal.self) {
-        try await service.dead().edit(type, .all, record: { _ in throw Refusal("disk full") }, change: { $0.body })
+        try await service.dead().edit(
+          .type(type), .all, record: { _ in throw Refusal("disk full") }, change: { $0.body })
       }
       await #expect(throws: Refusal.self) {
-        try await service.dead().discard(type, .all) { _ in throw Refusal("disk full") }
+        try await service.dead().discard(.type(type), .all) { _ in throw Refusal("disk full") }
       }
       #expect(try await service.ids(in: service.deadLetters(type), count: 4) == ["2", "0", "1", "3"])
     }
@@ -338,7 +373,7 @@ struct DeadLetterMovingTests {
   @Test func whatIsDiscardedIsRecordedFirst() async throws {
     try await withLetters(250) { service, type in
       var recorded: [String] = []
-      let report = try await service.dead().discard(type, .all) { letters in
+      let report = try await service.dead().discard(.type(type), .all) { letters in
         recorded += letters.map(\.id)
         #expect(letters.count <= 100)
       }

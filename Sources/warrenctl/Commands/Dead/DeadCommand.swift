@@ -8,7 +8,8 @@ struct DeadCommand: AsyncParsableCommand {
     commandName: "dead",
     abstract: "Look at what a service could not handle, and bring it back.",
     discussion: """
-      Dead letters wait in the queues <service>.dead.<type>. AMQP cannot list queues, so the types are named with --type. \
+      Dead letters wait in the queues <service>.dead.<type>. AMQP cannot list queues, so the types are named with --type, \
+      and queues for several types, <service>.dead.group.<group>, with --group. \
       Looking takes nothing out. What is moved is confirmed at its new place before it is taken out of its old one: when the \
       command is killed in between, it is in both.
       """,
@@ -26,20 +27,25 @@ struct DeadOptions: ParsableArguments {
   @Option(parsing: .upToNextOption, help: "The event types.")
   var type: [String] = []
 
+  @Option(parsing: .upToNextOption, help: "Groups: queues for several types.")
+  var group: [String] = []
+
   @Flag(help: "Reports as JSON lines on standard output.")
   var json = false
 
   @OptionGroup var broker: BrokerOptions
 
   func validate() throws {
-    if type.isEmpty { throw ValidationError("Name the event types with --type: AMQP cannot list queues.") }
+    if type.isEmpty, group.isEmpty {
+      throw ValidationError("Name the event types with --type, or groups with --group: AMQP cannot list queues.")
+    }
   }
 
-  /// Runs `body` for one type after the other. The worst status counts.
-  func forEachType(
-    _ body: (DeadLetters, EventType, Interrupt) async throws -> ExitStatus
+  /// Runs `body` for one type or group after the other. The worst status counts.
+  func forEachPlace(
+    _ body: (DeadLetters, DeadLetters.Place, Interrupt) async throws -> ExitStatus
   ) async throws -> ExitStatus {
-    let types = try type.map { name throws(WarrenError) in try EventType(name) }
+    let places = try type.map { name in DeadLetters.Place.type(try EventType(name)) } + group.map { .group($0) }
     let service = try ServiceName(service)
     var configuration = try broker.configuration(named: "dead")
     // The queues are taken as they are.
@@ -48,12 +54,12 @@ struct DeadOptions: ParsableArguments {
       try await withRabbitMQ(configuration) { rabbit in
         let dead = try DeadLetters(rabbit, service: service, subscription: subscription)
         var status = ExitStatus.done
-        for type in types where !interrupt.isRaised {
-          let readers = try await dead.readers(of: type)
+        for place in places where !interrupt.isRaised {
+          let readers = try await dead.readers(of: place)
           if readers > 0 {
-            say("\(readers) others read the dead letters of \(type) just now: what they hold is not seen here")
+            say("\(readers) others read the dead letters of \(place) just now: what they hold is not seen here")
           }
-          let ended = try await body(dead, type, interrupt)
+          let ended = try await body(dead, place, interrupt)
           if status == .done || ended == .unavailable { status = ended }
         }
         return status

@@ -42,10 +42,10 @@ struct DeadEdit: AsyncParsableCommand {
       let selection = try choice.deadLetters()
       let change = try bodyChange()
       let recordFile = move.dryRun ? nil : try RecordFile(path: record.path(dead))
-      return try await dead.forEachType { letters, type, interrupt in
-        var tally = DeadTally(replay ? "edited and replayed" : "edited", type, dead, move)
+      return try await dead.forEachPlace { letters, place, interrupt in
+        var tally = DeadTally(replay ? "edited and replayed" : "edited", place, dead, move)
         let report = try await letters.edit(
-          type, selection, then: replay ? .replayed : .stays, options: move.options
+          place, selection, then: replay ? .replayed : .stays, options: move.options
         ) { report in
           tally.show(report)
           return !interrupt.isRaised

@@ -27,9 +27,10 @@ enum DeadLine {
 
   private static func fields(_ letter: DeadLetter) -> [String: Any] {
     var fields: [String: Any] = [
-      "id": letter.id, "type": letter.type.name, "cause": letter.cause, "exchange": letter.exchange,
+      "id": letter.id, "cause": letter.cause, "exchange": letter.exchange,
       "routingKey": letter.routingKey,
     ]
+    fields["type"] = letter.type?.name
     if !letter.reason.isEmpty { fields["reason"] = letter.reason }
     fields["firstFailure"] = letter.firstFailure?.rfc3339
     fields["lastFailure"] = letter.lastFailure?.rfc3339

@@ -17,10 +17,10 @@ struct DeadList: AsyncParsableCommand {
   func run() async throws {
     try await reporting {
       var table = Table(["TYPE", "CAUSE", "LETTERS", "EVENTS", "FIRST", "LAST", "LAST ERROR"])
-      let status = try await dead.forEachType { letters, type, _ in
-        let groups = try await letters.groups(of: type)
+      let status = try await dead.forEachPlace { letters, place, _ in
+        let groups = try await letters.groups(of: place)
         for group in groups { if dead.json { try emitJSON(fields(group)) } else { table.add(cells(group)) } }
-        if groups.isEmpty { say("no dead letters of \(type)") }
+        if groups.isEmpty { say("no dead letters of \(place)") }
         return .done
       }
       for line in table.lines { try emit(line.utf8) }
@@ -30,8 +30,9 @@ struct DeadList: AsyncParsableCommand {
 
   private func fields(_ group: DeadLetterGroup) -> [String: Any] {
     var fields: [String: Any] = [
-      "type": group.type.name, "cause": group.cause, "letters": group.letters, "events": group.events,
+      "cause": group.cause, "letters": group.letters, "events": group.events,
     ]
+    fields["type"] = group.type?.name
     fields["first"] = group.first?.rfc3339
     fields["last"] = group.last?.rfc3339
     if !group.reason.isEmpty { fields["reason"] = group.reason }
@@ -41,7 +42,7 @@ struct DeadList: AsyncParsableCommand {
 
   private func cells(_ group: DeadLetterGroup) -> [String] {
     [
-      group.type.name, group.cause.shown(64), grouped(group.letters), grouped(group.events),
+      group.type?.name ?? "?", group.cause.shown(64), grouped(group.letters), grouped(group.events),
       group.first?.rfc3339 ?? "-", group.last?.rfc3339 ?? "-", group.reason.shown(120),
     ]
   }

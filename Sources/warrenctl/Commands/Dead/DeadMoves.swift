@@ -48,9 +48,9 @@ struct DeadReplay: AsyncParsableCommand {
   func run() async throws {
     try await reporting {
       let selection = try choice.deadLetters()
-      return try await dead.forEachType { letters, type, interrupt in
-        var tally = DeadTally("replayed", type, dead, move)
-        let report = try await letters.replay(type, selection, options: move.options) { report in
+      return try await dead.forEachPlace { letters, place, interrupt in
+        var tally = DeadTally("replayed", place, dead, move)
+        let report = try await letters.replay(place, selection, options: move.options) { report in
           tally.show(report)
           return !interrupt.isRaised
         }
@@ -75,9 +75,9 @@ struct DeadDiscard: AsyncParsableCommand {
     try await reporting {
       let selection = try choice.deadLetters()
       let file = move.dryRun ? nil : try RecordFile(path: record.path(dead))
-      return try await dead.forEachType { letters, type, interrupt in
-        var tally = DeadTally("removed", type, dead, move)
-        let report = try await letters.discard(type, selection, options: move.options) { report in
+      return try await dead.forEachPlace { letters, place, interrupt in
+        var tally = DeadTally("removed", place, dead, move)
+        let report = try await letters.discard(place, selection, options: move.options) { report in
           tally.show(report)
           return !interrupt.isRaised
         } record: { found in
@@ -94,14 +94,14 @@ struct DeadDiscard: AsyncParsableCommand {
 /// Tells how a move goes and how it went.
 struct DeadTally {
   private let verb: String
-  private let type: EventType
+  private let place: DeadLetters.Place
   private let dead: DeadOptions
   private let move: MoveOptions
   private var progress = Progress()
 
-  init(_ verb: String, _ type: EventType, _ dead: DeadOptions, _ move: MoveOptions) {
+  init(_ verb: String, _ place: DeadLetters.Place, _ dead: DeadOptions, _ move: MoveOptions) {
     self.verb = verb
-    self.type = type
+    self.place = place
     self.dead = dead
     self.move = move
   }
@@ -116,9 +116,9 @@ struct DeadTally {
     if dead.json { try emitJSON(fields(report)) }
     var words: [String] = []
     if move.dryRun {
-      words.append("\(grouped(report.chosen)) letters of \(type) would be \(verb)")
+      words.append("\(grouped(report.chosen)) letters of \(place) would be \(verb)")
     } else {
-      words.append("\(grouped(report.done)) letters of \(type) are \(verb)")
+      words.append("\(grouped(report.done)) letters of \(place) are \(verb)")
     }
     if report.repeats > 0 { words.append("\(grouped(report.repeats)) of them repeats, which go with the first") }
     say(words.joined(separator: ", "))
@@ -138,7 +138,7 @@ struct DeadTally {
     case nil: break
     }
     if report.chosen == 0, selection.ids != nil {
-      say("no dead letter of \(type) has such an id")
+      say("no dead letter of \(place) has such an id")
       return .badData
     }
     return report.failed > 0 ? .badData : .done
@@ -146,7 +146,7 @@ struct DeadTally {
 
   private func fields(_ report: DeadLetters.Report) -> [String: Any] {
     var fields: [String: Any] = [
-      "type": type.name, "chosen": report.chosen, "done": report.done, "repeats": report.repeats,
+      "of": place.description, "chosen": report.chosen, "done": report.done, "repeats": report.repeats,
       "failed": report.failed, "dryRun": move.dryRun,
     ]
     fields["problem"] = report.problem

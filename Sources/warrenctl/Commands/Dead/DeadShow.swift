@@ -17,16 +17,16 @@ struct DeadShow: AsyncParsableCommand {
   func run() async throws {
     try await reporting {
       let selection = try choice.deadLetters()
-      return try await dead.forEachType { letters, type, interrupt in
+      return try await dead.forEachPlace { letters, place, interrupt in
         var missing = selection.ids ?? []
         var count = 0
-        try await letters.forEach(of: type, selection) { letter in
+        try await letters.forEach(of: place, selection) { letter in
           try emit(DeadLine.shown(letter))
           missing.remove(letter.id)
           count += 1
           return !interrupt.isRaised && count < limit ?? .max
         }
-        for id in missing.sorted() where limit == nil { say("no dead letter of \(type) has the id \(id)") }
+        for id in missing.sorted() where limit == nil { say("no dead letter of \(place) has the id \(id)") }
         return missing.isEmpty ? .done : .badData
       }
     }
