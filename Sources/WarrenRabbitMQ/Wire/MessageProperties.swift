@@ -21,7 +21,7 @@ struct MessageProperties: Equatable, Sendable {
 
 extension MessageProperties {
   /// The bits of the flags in front of the values, in the order of the values.
-  private enum Flag {
+  enum Flag {
     static let contentType: UInt16 = 1 << 15
     static let contentEncoding: UInt16 = 1 << 14
     static let headers: UInt16 = 1 << 13
@@ -91,11 +91,11 @@ extension MessageProperties {
     }
   }
 
-  private enum Kind {
+  enum Kind {
     case shortString, table
     case octets(Int)
   }
-  private static let layout: [(UInt16, Kind)] = [
+  static let layout: [(UInt16, Kind)] = [
     (Flag.contentType, .shortString), (Flag.contentEncoding, .shortString), (Flag.headers, .table),
     (Flag.deliveryMode, .octets(1)), (Flag.priority, .octets(1)), (Flag.correlationID, .shortString),
     (Flag.replyTo, .shortString), (Flag.expiration, .shortString), (Flag.messageID, .shortString),
