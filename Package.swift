@@ -25,6 +25,7 @@ let package = Package(
     .library(name: "Warren", targets: ["Warren"]),
     .library(name: "WarrenRabbitMQ", targets: ["WarrenRabbitMQ"]),
     .library(name: "WarrenStore", targets: ["WarrenStore"]),
+    .library(name: "WarrenTesting", targets: ["WarrenTesting"]),
     .executable(name: "warrenctl", targets: ["warrenctl"]),
   ],
   dependencies: [
@@ -71,9 +72,13 @@ let package = Package(
         .product(name: "Tracing", package: "swift-distributed-tracing"),
       ],
       swiftSettings: settings),
+    .target(name: "WarrenTesting", dependencies: ["Warren", "WarrenStore", grdb], swiftSettings: settings),
     .executableTarget(
       name: "warrenctl",
       dependencies: ["WarrenRabbitMQ", "WarrenStore", "WarrenSupport", grdb, arguments, lifecycle, logging, signals],
+      swiftSettings: settings),
+    .testTarget(
+      name: "WarrenTestingTests", dependencies: ["Warren", "WarrenStore", "WarrenTesting", grdb],
       swiftSettings: settings),
     .testTarget(name: "WarrenTests", dependencies: ["Warren", "WarrenSupport"], swiftSettings: settings),
     .target(name: "FlightEvents", dependencies: ["Warren"], path: "Examples/FlightEvents", swiftSettings: settings),
@@ -84,6 +89,9 @@ let package = Package(
     .executableTarget(
       name: "delays", dependencies: ["FlightEvents", "WarrenRabbitMQ", arguments, lifecycle, logging, signals],
       path: "Examples/Delays", swiftSettings: settings),
+    .executableTarget(
+      name: "hangar", dependencies: ["FlightEvents", "WarrenStore", grdb, arguments], path: "Examples/Hangar",
+      swiftSettings: settings),
     .target(
       name: "BrokerFixture", dependencies: ["WarrenRabbitMQ", "WarrenSupport"], path: "Tests/BrokerFixture",
       swiftSettings: settings),

@@ -1,3 +1,4 @@
+public import Foundation
 public import Warren
 
 /// What an airline tells the world about its flights: two event types, `flight.departed` and `flight.cancelled`.
@@ -37,6 +38,18 @@ public struct Flight: Codable, Sendable, Hashable {
   public var destination: String
   /// Local time as hours and minutes: 517 is 5:17.
   public var scheduledDeparture: Int
+}
+
+extension Flight {
+  /// When it was to leave; the file's local time taken for UTC.
+  public var scheduledTime: Date {
+    Self.midnight(date).addingTimeInterval(Double(scheduledDeparture / 100 * 3600 + scheduledDeparture % 100 * 60))
+  }
+
+  /// The beginning of a day such as `2013-01-01`; of 1970 for anything else.
+  public static func midnight(_ day: String) -> Date {
+    (try? Date("\(day)T00:00:00Z", strategy: .iso8601)) ?? Date(timeIntervalSince1970: 0)
+  }
 }
 
 /// A flight's departure.

@@ -73,6 +73,16 @@ public struct Inbox: Sendable {
     }
   }
 
+  /// A handler that takes deliveries as they come, undecoded, and does its input and output before the transaction.
+  public func onRaw(
+    _ types: [EventType], queue: QueueOptions = .init(),
+    handle: @escaping @Sendable (_ delivery: Delivery, _ context: InboxContext) async throws -> Void
+  ) -> InboxHandler {
+    InboxHandler(log, types: types, queue: queue) { delivery in
+      await keeper.handle(delivery) { context in try await handle(delivery, context) }
+    }
+  }
+
   private func withDecoded<E: Event>(
     _ type: E.Type, _ delivery: Delivery, _ body: (E) async -> HandlerResult
   ) async -> HandlerResult {

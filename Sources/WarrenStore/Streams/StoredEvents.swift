@@ -1,5 +1,5 @@
 import GRDB
-import Warren
+public import Warren
 
 /// The events of a query, read while they are used. It ends at the last event that there is; to wait for more, subscribe.
 public struct StoredEvents: AsyncSequence, Sendable {
@@ -87,6 +87,12 @@ extension EventLog {
     return try await reading { try StreamWriter.version(of: stream, $0) }
   }
 
+  /// The last position that was given.
+  /// - Throws: ``StoreError``.
+  public func head() async throws -> LogPosition {
+    LogPosition(rawValue: try await reading { try ProjectionSession.head($0) })
+  }
+
   /// The streams of the log in the order of their names.
   /// - Parameters:
   ///   - prefix: only those whose names begin so.
@@ -101,7 +107,8 @@ extension EventLog {
 
   func reading<R: Sendable>(_ body: @escaping @Sendable (Database) throws -> R) async throws -> R {
     do {
-      return try await database.read(body)
+      // In turn with the other readers of this process, so that SQLite can write its log back in between.
+      return try await writeAheadLog.readers.read { try await database.read(body) }
     } catch let error as DatabaseError {
       throw StoreError(error, doing: "reading the log")
     }

@@ -46,9 +46,10 @@ struct Stopwatch {
 /// One line of a measurement.
 struct Measurement {
   var bench: String
-  var queue: BenchQueue
+  /// Nil where there is none.
+  var queue: BenchQueue?
   var count: Int
-  var window: Int
+  var window: Int?
   var callers: Int?
   var size: Int
   var seconds: Double
@@ -64,8 +65,9 @@ struct Measurement {
   func emitLine() throws {
     func number(_ value: Double, _ digits: Int = 1) -> String { String(format: "%.\(digits)f", value) }
     var fields = [
-      #""bench":"\#(bench)""#, #""queue":"\#(queue.rawValue)""#, #""n":\#(count)"#, #""window":\#(window)"#,
-    ]
+      #""bench":"\#(bench)""#, queue.map { #""queue":"\#($0.rawValue)""# }, #""n":\#(count)"#,
+      window.map { #""window":\#($0)"# },
+    ].compactMap(\.self)
     if let callers { fields.append(#""callers":\#(callers)"#) }
     fields.append(#""size":\#(size)"#)
     fields.append(#""rate":\#(number(Double(count) / seconds, 0))"#)

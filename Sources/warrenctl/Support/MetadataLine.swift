@@ -29,7 +29,8 @@ struct MetadataLine {
     return fields
   }
 
-  private static func plain(_ value: HeaderValue) -> Any {
+  /// As JSON has it.
+  static func plain(_ value: HeaderValue) -> Any {
     switch value {
     case .string(let text): text
     case .int(let number): number

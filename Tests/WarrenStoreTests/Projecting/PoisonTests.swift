@@ -13,7 +13,7 @@ struct PoisonTests {
     let balances = Balances()
     balances.poison.withLock { $0 = 13 }
     try await withProjector(log, balances) { projector in
-      try await log.wait(for: balances, reached: LogPosition(rawValue: 0))
+      try await log.wait(for: balances, reached: LogPosition(rawValue: 0), timeout: .seconds(30))
       _ = try await log.deposit(1, 2, 13, 4, to: "a")
       try await expectEventually { projector.status == .stopped }
       #expect(try await log.balances() == ["a 3 2 2"])
@@ -52,7 +52,7 @@ struct PoisonTests {
     let balances = Balances()
     balances.poison.withLock { $0 = 13 }
     try await withProjector(log, balances, poison: .hold) { _ in
-      try await log.wait(for: balances, reached: LogPosition(rawValue: 0))
+      try await log.wait(for: balances, reached: LogPosition(rawValue: 0), timeout: .seconds(30))
       _ = try await log.deposit(1, 13, 4, to: "a")
       let last = try await log.deposit(7, to: "b")
       try await log.wait(for: balances, reached: last)

@@ -208,7 +208,7 @@ struct ProjectionTests {
     )
     try await withProjector(log, first) { _ in
       // In use: what is appended from now on is told.
-      try await log.wait(for: first, reached: LogPosition(rawValue: 0))
+      try await log.wait(for: first, reached: LogPosition(rawValue: 0), timeout: .seconds(30))
       try await log.wait(for: first, reached: try await log.deposit(1, to: "a"))
     }
     _ = try await log.deposit(1, to: "a")

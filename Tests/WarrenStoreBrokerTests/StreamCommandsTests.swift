@@ -1,0 +1,130 @@
+import BrokerFixture
+import Foundation
+import GRDB
+import Testing
+import Warren
+import WarrenRabbitMQ
+import WarrenStore
+
+/// `warrenctl store …`.
+struct StreamCommandsTests {
+  private struct Ended: Sendable {
+    var status: Int32
+    var lines: [String]
+    func object(_ index: Int = 0) -> [String: Any] {
+      guard lines.indices.contains(index) else { return [:] }
+      return (try? JSONSerialization.jsonObject(with: Data(lines[index].utf8))) as? [String: Any] ?? [:]
+    }
+  }
+
+  private func store(_ arguments: [String], input: String = "") async -> Ended {
+    await withCheckedContinuation { continuation in
+      Thread.detachNewThread {
+        let program = Bundle.main.executableURL?.deletingLastPathComponent().appending(path: "warrenctl").path ?? ""
+        let result = try? TestBroker.run([program, "store"] + arguments, input: Data(input.utf8))
+        continuation.resume(
+          returning: Ended(
+            status: result?.status ?? -1, lines: (result?.output ?? "").split(separator: "\n").map(String.init)))
+      }
+    }
+  }
+
+  @Test func linesAreAppendedReadListedFoldedAndVerified() async throws {
+    let folder = try StoreOverBrokerTests.Folder()
+    let file = "\(folder.path)/cli.sqlite"
+    let appended = await store(
+      [
+        "append", "account-1", "account.opened", "--expect", "none", "--request", "r", "--actor", "bo", "--store", file,
+      ],
+      input: #"{"owner":"Bo","cents":0}"# + "\n")
+    #expect(appended.status == 0 && appended.object()["version"] as? Int == 1)
+    let again = await store(
+      ["append", "account-1", "account.opened", "--expect", "none", "--request", "r", "--store", file], input: "{}\n")
+    #expect(again.status == 0 && again.object()["repeat"] as? Bool == true)
+    let conflict = await store(
+      ["append", "account-1", "account.opened", "--expect", "none", "--store", file], input: "{}\n")
+    #expect(conflict.status == 65 && conflict.lines.isEmpty)
+    let bad = await store(["append", "account-1", "account.moved", "--store", file], input: "{\"cents\":1}\nno json\n")
+    #expect(bad.status == 65)
+    let more = await store(
+      ["append", "account-1", "account.moved", "--expect", "1", "--store", file],
+      input: "{\"cents\":1}\n{\"cents\":2,\"note\":\"x\"}\n")
+    #expect(more.object()["version"] as? Int == 3 && more.object()["last"] as? Int == 3)
+    _ = await store(
+      ["append", "account-2", "account.opened", "--store", file, "--publish"], input: "{\"owner\":\"Al\"}\n")
+
+    let streams = await store(["streams", "--store", file])
+    #expect(streams.lines.count == 2 && streams.object(0)["stream"] as? String == "account-1")
+    #expect(await store(["streams", "--prefix", "account-2", "--store", file]).lines.count == 1)
+
+    let all = await store(["read", "--store", file])
+    #expect(all.lines.count == 4)
+    #expect(all.object(0)["actor"] as? String == "bo" && all.object(0)["public"] as? Bool == false)
+    #expect((all.object(2)["event"] as? [String: Any])?["note"] as? String == "x")
+    #expect(all.object(3)["public"] as? Bool == true)
+    let filtered = await store(
+      ["read", "--stream", "account-1", "--type", "account.moved", "--from-version", "3", "--bodies", "--store", file])
+    #expect(filtered.lines == [#"{"cents":2,"note":"x"}"#])
+    let last = await store(["read", "--backwards", "--limit", "1", "--store", file])
+    #expect(last.object()["position"] as? Int == 4)
+    #expect(await store(["read", "--since", "2999-01-01T00:00:00Z", "--store", file]).lines.isEmpty)
+
+    let state = await store(["state", "account-1", "--store", file])
+    #expect((state.object()["state"] as? [String: Any])?["owner"] as? String == "Bo")
+    #expect((state.object()["state"] as? [String: Any])?["cents"] as? Int == 2)
+    let earlier = await store(["state", "account-1", "--version", "2", "--store", file])
+    #expect((earlier.object()["state"] as? [String: Any])?["cents"] as? Int == 1)
+    #expect(await store(["state", "account-1", "--at", "1999-01-01T00:00:00Z", "--store", file]).status == 65)
+
+    let readers = await store(["readers", "--store", file])
+    #expect(readers.lines.contains { $0.contains(#""reader":"relay""#) })
+
+    let verified = await store(["verify", "--store", file])
+    #expect(
+      verified.status == 0 && verified.object()["events"] as? Int == 4 && verified.object()["streams"] as? Int == 2)
+    // What is wrong is found.
+    let log = try EventLog(path: file, source: "tests")
+    try await log.database.write { try $0.execute(sql: "UPDATE warren_events SET version = 9 WHERE position = 3") }
+    let broken = await store(["verify", "--store", file])
+    #expect(broken.status == 65)
+    #expect((broken.object()["problems"] as? [String])?.first?.contains("version 9") == true)
+    #expect(broken.object()["checksum"] as? String != verified.object()["checksum"] as? String)
+  }
+
+  @Test func whatCannotBeDoneHasItsExitCode() async throws {
+    let folder = try StoreOverBrokerTests.Folder()
+    let file = "\(folder.path)/cli.sqlite"
+    #expect(await store(["read", "--store", file]).status == 74)
+    _ = await store(["append", "a", "a.b", "--store", file], input: "{}\n")
+    #expect(await store(["read", "--from-version", "1", "--store", file]).status == 64)
+    #expect(await store(["read", "--since", "yesterday", "--store", file]).status == 64)
+    #expect(await store(["append", "a", "A B", "--store", file], input: "{}\n").status == 64)
+    #expect(await store(["append", "a", "a.b", "--expect", "some", "--store", file], input: "{}\n").status == 64)
+    #expect(
+      await store([
+        "replay", "--to", "nobody", "--store", file, "--private", "--wait", "1", "--url", "amqp://127.0.0.1:1",
+      ]).status
+        == 69)
+  }
+
+  @Test func replayGoesToTheQueuesOfOneService() async throws {
+    let folder = try StoreOverBrokerTests.Folder()
+    let file = "\(folder.path)/cli.sqlite"
+    try await withTestBroker { rabbit, litter in
+      let type = try litter.type("replayed")
+      let service = unique("late")
+      try litter.service(service, type)
+      let queue = "\(service).\(type)"
+      let broker = ["--url", TestBroker.url]
+      let lines = (0..<10).map { "{\"id\":\($0)}\n" }.joined()
+      _ = await store(["append", "a", type.name, "--store", file, "--publish"], input: lines)
+      let missing = await store(["replay", "--to", service, "--store", file] + broker)
+      #expect(missing.status == 69)
+      try await rabbit.testQueue(queue, bound: [], litter: litter)
+      let replayed = await store(["replay", "--to", service, "--store", file, "--from", "4", "--id", "again"] + broker)
+      #expect(replayed.status == 0)
+      #expect(replayed.object()["events"] as? Int == 7 && replayed.object()["replay"] as? String == "again")
+      #expect(try await rabbit.waitForDepth(queue, 7))
+    }
+  }
+}
