@@ -91,6 +91,23 @@ extension MessageProperties {
     }
   }
 
+  /// What these properties say about the body, when that is not what Warren itself writes. Asked for every message, so the usual
+  /// answer costs nothing.
+  static func foreignContent(in bytes: [UInt8]) -> ForeignContent? {
+    guard bytes.count >= 2 else { return nil }
+    let flags = UInt16(bytes[0]) << 8 | UInt16(bytes[1])
+    if flags & (Flag.contentType | Flag.contentEncoding) == 0 { return nil }
+    if flags & Flag.contentEncoding == 0, bytes[2...].starts(with: usualContentType) { return nil }
+    var reader = FieldReader(bytes)
+    _ = try? reader.number(2)
+    var content = ForeignContent(type: nil, encoding: nil)
+    if flags & Flag.contentType != 0 { content.type = try? reader.shortString() }
+    if flags & Flag.contentEncoding != 0 { content.encoding = try? reader.shortString() }
+    return content
+  }
+
+  private static let usualContentType = [16] + Array("application/json".utf8)
+
   enum Kind {
     case shortString, table
     case octets(Int)

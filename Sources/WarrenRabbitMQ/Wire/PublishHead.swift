@@ -102,6 +102,10 @@ package struct PublishHead: Sendable {
     switch value {
     case .table(let inner): try checkKeys(inner, depth: depth + 1)
     case .array(let values): for value in values { try check(value, of: key, depth: depth + 1) }
+    // RabbitMQ cannot read these, and closes the connection with everything on it (seen with 3.10.8); written again after the
+    // loss it would be closed again.
+    case .double(let number) where !number.isFinite:
+      throw WarrenError(.invalidMetadata, "the header \"\(key.shown(64))\" is \(number): allowed are finite numbers")
     case .string, .int, .double, .bool, .bytes, .timestamp, .null: break
     }
   }

@@ -88,7 +88,7 @@ public struct Inbox: Sendable {
   ) async -> HandlerResult {
     let event: E
     do throws(WarrenError) {
-      event = try E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata)
+      event = try delivery.decoded(E.self)
     } catch {
       return HandlerResult(.deadLetter(.undecodable(error.message)))
     }

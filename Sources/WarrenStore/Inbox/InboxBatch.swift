@@ -33,8 +33,7 @@ extension Inbox {
     let batch = InboxBatch(keeper, most: most, patience: patience, handle)
     return InboxHandler(log, types: E.readTypes, queue: queue) { delivery in
       do throws(WarrenError) {
-        return await batch.add(
-          delivery, try E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata))
+        return await batch.add(delivery, try delivery.decoded(E.self))
       } catch {
         return HandlerResult(.deadLetter(.undecodable(error.message)))
       }

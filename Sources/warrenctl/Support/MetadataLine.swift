@@ -24,6 +24,7 @@ struct MetadataLine {
     fields["causationID"] = metadata.causationID
     fields["traceparent"] = metadata.trace?.traceparent
     fields["contentType"] = metadata.contentType
+    fields["contentEncoding"] = metadata.contentEncoding
     fields["declaredType"] = metadata.declaredType
     if !metadata.headers.isEmpty { fields["headers"] = metadata.headers.mapValues(plain) }
     return fields
