@@ -17,6 +17,7 @@ struct InboxVerdict: Sendable {
     case .handled: outcome = .handled
     case .ignored: outcome = .ignored
     case .failed: outcome = .failed
+    case .retry: outcome = .retry
     case .deadLetter: outcome = .rejected
     }
   }
