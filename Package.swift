@@ -127,7 +127,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "WarrenRabbitMQBrokerTests",
-      dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport", "CRabbitMQ", lifecycle, logging],
+      dependencies: ["WarrenRabbitMQ", "BrokerFixture", "WarrenSupport", "CRabbitMQ", lifecycle, logging, "warrenctl"],
       swiftSettings: settings),
     .executableTarget(
       name: "FaultWorker", dependencies: ["WarrenRabbitMQ", lifecycle, logging, signals], path: "Tests/FaultWorker",

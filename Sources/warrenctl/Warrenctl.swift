@@ -13,7 +13,7 @@ struct Warrenctl: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      PublishCommand.self, TailCommand.self, RelayCommand.self, OutboxCommand.self, StoreCommand.self,
-      BenchCommand.self,
+      PublishCommand.self, TailCommand.self, WorkCommand.self, RelayCommand.self, OutboxCommand.self, DeadCommand.self,
+      StoreCommand.self, BenchCommand.self,
     ])
 }

@@ -16,11 +16,20 @@ public struct EventCoding<Value: Codable & Sendable>: Sendable {
   public var encode: @Sendable (Value) throws -> Data
   /// Turns a message body into a value.
   public var decode: @Sendable (Data) throws -> Value
+  /// False for a coding of your own: it is given bodies whatever content type they say they are.
+  package let isJSON: Bool
 
   /// A coding of your own. The two functions run on the tasks of callers, many at once.
   public init(
     encode: @escaping @Sendable (Value) throws -> Data, decode: @escaping @Sendable (Data) throws -> Value
   ) {
+    self.init(isJSON: false, encode: encode, decode: decode)
+  }
+
+  private init(
+    isJSON: Bool, encode: @escaping @Sendable (Value) throws -> Data, decode: @escaping @Sendable (Data) throws -> Value
+  ) {
+    self.isJSON = isJSON
     self.encode = encode
     self.decode = decode
   }
@@ -28,12 +37,13 @@ public struct EventCoding<Value: Codable & Sendable>: Sendable {
   /// Warren's JSON: keys sorted (so that equal events are equal bytes), dates as ISO 8601 in UTC with milliseconds,
   /// data as base64, `/` not escaped; NaN, infinity and dates outside the years 0 to 9999 refused. Fixed: it changes only with a major version.
   public static var json: EventCoding {
-    EventCoding(encode: { try WarrenJSON.encoder.encode($0) }, decode: { try WarrenJSON.decode($0) })
+    EventCoding(isJSON: true, encode: { try WarrenJSON.encoder.encode($0) }, decode: { try WarrenJSON.decode($0) })
   }
 
   /// JSON with coders of your own. They must not be changed afterwards.
   public static func json(encoder: JSONEncoder, decoder: JSONDecoder) -> EventCoding {
-    EventCoding(encode: { try encoder.encode($0) }, decode: { try decoder.decode(Value.self, from: $0) })
+    EventCoding(
+      isJSON: true, encode: { try encoder.encode($0) }, decode: { try decoder.decode(Value.self, from: $0) })
   }
 }
 

@@ -28,6 +28,8 @@ public struct EventMetadata: Hashable, Sendable {
   public var trace: TraceContext?
   /// AMQP's `content-type`.
   public var contentType: String?
+  /// AMQP's `content-encoding`: a body that has one, such as `gzip`, is not decoded.
+  public var contentEncoding: String?
   /// AMQP's `type` property where it says something else than the exchange that the message came through.
   public var declaredType: String?
   /// All other headers.

@@ -24,6 +24,18 @@ public enum HeaderValue: Hashable, Sendable {
   public var int: Int64? { if case .int(let number) = self { number } else { nil } }
 }
 
+extension HeaderValue {
+  /// False when there is a NaN or an infinity in it.
+  package var isFinite: Bool {
+    switch self {
+    case .double(let number): number.isFinite
+    case .array(let values): values.allSatisfy(\.isFinite)
+    case .table(let entries): entries.values.allSatisfy(\.isFinite)
+    case .string, .int, .bool, .bytes, .timestamp, .null: true
+    }
+  }
+}
+
 extension HeaderValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral {
   /// A text.
   public init(stringLiteral value: String) { self = .string(value) }

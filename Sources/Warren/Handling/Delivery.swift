@@ -20,6 +20,8 @@ public struct Delivery: Sendable {
   public let routingKey: String
   /// The round that this is: 1, and one more after each delayed retry.
   public let attempt: Int
+  /// Set where the message says something else about its body than Warren does.
+  package var foreignContent: ForeignContent?
   private let lazyMetadata: LazyMetadata
   private let ownID: @Sendable () -> Bool
 

@@ -28,9 +28,7 @@ public struct On<E: Event>: DeliveryHandler {
     if let key {
       // What cannot be decoded goes to the dead letters, in no order.
       settings.order = { delivery in
-        guard let event = try? E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata) else {
-          return nil
-        }
+        guard let event = try? delivery.decoded(E.self) else { return nil }
         return key(event)
       }
     }
@@ -47,7 +45,7 @@ public struct On<E: Event>: DeliveryHandler {
   public func handle(_ delivery: Delivery) async -> HandlerResult {
     let event: E
     do throws(WarrenError) {
-      event = try E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata)
+      event = try delivery.decoded(E.self)
     } catch {
       return HandlerResult(.deadLetter(.undecodable(error.message)))
     }

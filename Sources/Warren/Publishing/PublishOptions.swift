@@ -48,7 +48,11 @@ public struct PublishOptions: Sendable {
   /// Why these options cannot be used.
   /// - Throws: ``WarrenError`` with code ``WarrenError/Code/invalidMetadata``.
   package func validate() throws(WarrenError) {
-    for key in headers.keys {
+    for (key, value) in headers {
+      guard value.isFinite else {
+        throw WarrenError(
+          .invalidMetadata, "the header \"\(key.shown(80))\" holds a number that no broker reads: it must be finite")
+      }
       guard (1...255).contains(key.utf8.count) else {
         throw WarrenError(
           .invalidMetadata,

@@ -14,7 +14,7 @@ extension String {
 
 extension Unicode.Scalar {
   /// False for what has no look of its own, or changes the look of what is around it.
-  var isHarmless: Bool {
+  package var isHarmless: Bool {
     switch properties.generalCategory {
     case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false
     default: true

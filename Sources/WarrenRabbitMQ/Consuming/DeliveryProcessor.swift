@@ -154,7 +154,7 @@ struct DeliveryProcessor: Sendable {
 
   private func delivery(_ message: IncomingMessage, _ type: EventType, _ routingKey: String, _ round: Int) -> Delivery {
     let properties = message.properties
-    return Delivery(
+    var delivery = Delivery(
       type: type, body: message.body, isRedelivered: message.isRedelivered, queue: queue,
       routingKey: routingKey, attempt: round,
       hasOwnID: { (try? MessageProperties(reading: properties))?.headers[Headers.ownID]?.int == 1 }
@@ -162,6 +162,8 @@ struct DeliveryProcessor: Sendable {
       // Readable: it was looked through above.
       EventMetadata((try? MessageProperties(reading: properties)) ?? MessageProperties(), type: type)
     }
+    delivery.foreignContent = MessageProperties.foreignContent(in: properties)
+    return delivery
   }
 
   private func run(_ handler: any DeliveryHandler, _ delivery: Delivery) async -> HandlerResult {
@@ -219,7 +221,9 @@ struct DeliveryProcessor: Sendable {
 
   private func ignored(_ delivery: Delivery, _ reason: String) -> QueueReader.Settlement {
     let id = delivery.metadata.id?.text ?? ""
-    logger.debug("an event was ignored", metadata: place.merging(["id": "\(id)", "reason": "\(reason)"]) { $1 })
+    logger.debug(
+      "an event was ignored",
+      metadata: place.merging(["id": "\(id.shown(255))", "reason": "\(reason.shown(512))"]) { $1 })
     observer.count(.ignored)
     return .acknowledge
   }

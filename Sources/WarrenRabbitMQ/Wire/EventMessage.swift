@@ -24,6 +24,7 @@ extension MessageProperties {
     correlationID = metadata.correlationID
     type = metadata.type.name
     contentType = metadata.contentType
+    contentEncoding = metadata.contentEncoding
     deliveryMode = 2
     if let expiry = event.expiry { expiration = String(expiry.nanoseconds / 1_000_000) }
   }
@@ -75,6 +76,7 @@ extension EventMetadata {
     {
       recordedAt = recorded
     }
+    contentEncoding = properties.contentEncoding
     let declared = properties.type ?? text(Headers.type)
     if let declared, declared != type.name { declaredType = declared }
   }

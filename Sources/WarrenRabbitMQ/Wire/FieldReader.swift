@@ -26,6 +26,8 @@ struct FieldReader {
   }
 
   var isAtEnd: Bool { at == end }
+  /// How many bytes were read.
+  var position: Int { at }
 
   private mutating func take(_ count: Int) throws(Malformed) -> Range<Int> {
     guard count >= 0, count <= end - at else { throw Malformed(text: "it ends in the middle of a value") }
@@ -89,6 +91,17 @@ struct FieldReader {
     }
   }
 
+  /// Walks over one value without looking into tables and arrays, however deep they are: their length stands in front.
+  mutating func skipFieldWhole() throws(Malformed) {
+    let start = at
+    switch Unicode.Scalar(UInt8(try number(1))) {
+    case "F", "A": _ = try take(Int(try number(4)))
+    default:
+      at = start
+      try skipField(depth: 0)
+    }
+  }
+
   private mutating func skipField(depth: Int) throws(Malformed) {
     let kind = UInt8(try number(1))
     switch Unicode.Scalar(kind) {
@@ -105,7 +118,8 @@ struct FieldReader {
     }
   }
 
-  private mutating func field(depth: Int) throws(Malformed) -> HeaderValue {
+  /// A value with its kind in front.
+  mutating func field(depth: Int) throws(Malformed) -> HeaderValue {
     let kind = UInt8(try number(1))
     switch Unicode.Scalar(kind) {
     case "S": return .string(text(try longBytes()))

@@ -32,6 +32,10 @@ enum Headers {
   static let firstFailure = "warren-first-failed-at"
   static let lastFailure = "warren-failed-at"
 
+  // Of dead letters that somebody has given another body.
+  static let editedAt = "warren-edited-at"
+  static let editedFrom = "warren-edited-from"
+
   /// What a broker adds about a message's way. A copy must not carry it: RabbitMQ 3.x takes a repeated `x-death` for a
   /// cycle and drops the message.
   static func isBrokers(_ name: String) -> Bool {

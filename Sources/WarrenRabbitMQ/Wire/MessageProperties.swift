@@ -21,7 +21,7 @@ struct MessageProperties: Equatable, Sendable {
 
 extension MessageProperties {
   /// The bits of the flags in front of the values, in the order of the values.
-  private enum Flag {
+  enum Flag {
     static let contentType: UInt16 = 1 << 15
     static let contentEncoding: UInt16 = 1 << 14
     static let headers: UInt16 = 1 << 13
@@ -91,11 +91,28 @@ extension MessageProperties {
     }
   }
 
-  private enum Kind {
+  /// What these properties say about the body, when that is not what Warren itself writes. Asked for every message, so the usual
+  /// answer costs nothing.
+  static func foreignContent(in bytes: [UInt8]) -> ForeignContent? {
+    guard bytes.count >= 2 else { return nil }
+    let flags = UInt16(bytes[0]) << 8 | UInt16(bytes[1])
+    if flags & (Flag.contentType | Flag.contentEncoding) == 0 { return nil }
+    if flags & Flag.contentEncoding == 0, bytes[2...].starts(with: usualContentType) { return nil }
+    var reader = FieldReader(bytes)
+    _ = try? reader.number(2)
+    var content = ForeignContent(type: nil, encoding: nil)
+    if flags & Flag.contentType != 0 { content.type = try? reader.shortString() }
+    if flags & Flag.contentEncoding != 0 { content.encoding = try? reader.shortString() }
+    return content
+  }
+
+  private static let usualContentType = [16] + Array("application/json".utf8)
+
+  enum Kind {
     case shortString, table
     case octets(Int)
   }
-  private static let layout: [(UInt16, Kind)] = [
+  static let layout: [(UInt16, Kind)] = [
     (Flag.contentType, .shortString), (Flag.contentEncoding, .shortString), (Flag.headers, .table),
     (Flag.deliveryMode, .octets(1)), (Flag.priority, .octets(1)), (Flag.correlationID, .shortString),
     (Flag.replyTo, .shortString), (Flag.expiration, .shortString), (Flag.messageID, .shortString),

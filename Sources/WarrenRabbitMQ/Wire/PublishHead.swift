@@ -35,9 +35,26 @@ package struct PublishHead: Sendable {
     _ writeHeaders: (inout FieldWriter) -> Void
   ) throws(WarrenError) {
     if let (name, count) = properties.tooLong { throw Self.tooLong(name, count) }
+    if !properties.headers.isEmpty { try Self.checkKeys(properties.headers, depth: 0) }
+    try self.init(exchange, routingKey, bodySize) { properties.write(to: &$0, first: writeHeaders) }
+    if headerFrameSize > Self.largestHeader {
+      throw WarrenError(
+        .invalidMetadata, "the headers and properties have \(headerFrameSize) bytes; allowed are \(Self.largestHeader)")
+    }
+  }
+
+  /// The frames of a message that was published before and goes through the default exchange to a queue, its properties as they
+  /// are. They may be as large as a frame.
+  init(queue: String, properties: RawProperties, bodySize: Int) throws(WarrenError) {
+    try self.init("", queue, bodySize) { properties.write(to: &$0) }
+  }
+
+  /// `writeProperties` returns where the number of `warren-seq` stands.
+  private init(
+    _ exchange: String, _ routingKey: String, _ bodySize: Int, _ writeProperties: (inout FieldWriter) -> Int
+  ) throws(WarrenError) {
     if routingKey.utf8.count > 255 { throw Self.tooLong("routing key", routingKey.utf8.count) }
     if exchange.utf8.count > 255 { throw Self.tooLong("exchange", exchange.utf8.count) }
-    if !properties.headers.isEmpty { try Self.checkKeys(properties.headers, depth: 0) }
 
     var writer = FieldWriter(capacity: 640)
     writer.u8(1)
@@ -59,14 +76,10 @@ package struct PublishHead: Sendable {
     writer.u16(60)
     writer.u16(0)
     writer.u64(UInt64(bodySize))
-    sequenceOffset = properties.write(to: &writer, first: writeHeaders)
+    sequenceOffset = writeProperties(&writer)
     writer.patch(UInt32(writer.bytes.count - sizeAt - 4), at: sizeAt)
     writer.u8(0xce)
     bytes = writer.bytes
-    if headerFrameSize > Self.largestHeader {
-      throw WarrenError(
-        .invalidMetadata, "the headers and properties have \(headerFrameSize) bytes; allowed are \(Self.largestHeader)")
-    }
   }
 
   private static func tooLong(_ name: String, _ count: Int) -> WarrenError {
@@ -89,13 +102,18 @@ package struct PublishHead: Sendable {
     switch value {
     case .table(let inner): try checkKeys(inner, depth: depth + 1)
     case .array(let values): for value in values { try check(value, of: key, depth: depth + 1) }
+    // RabbitMQ cannot read these, and closes the connection with everything on it (seen with 3.10.8); written again after the
+    // loss it would be closed again.
+    case .double(let number) where !number.isFinite:
+      throw WarrenError(.invalidMetadata, "the header \"\(key.shown(64))\" is \(number): allowed are finite numbers")
     case .string, .int, .double, .bool, .bytes, .timestamp, .null: break
     }
   }
 
   /// The delivery tag in the properties of a returned message.
   static func sequence(in properties: [UInt8]) -> UInt64? {
-    guard let properties = try? MessageProperties(reading: properties) else { return nil }
-    return properties.headers[Headers.sequence]?.int.map { UInt64(bitPattern: $0) }
+    // Not the whole of the properties: a dead letter that goes back may have headers that cannot be read.
+    guard case .int(let number)? = (try? RawProperties(properties))?.header(Headers.sequence) else { return nil }
+    return UInt64(bitPattern: number)
   }
 }

@@ -90,7 +90,7 @@ enum Schema {
       }
       try check(db)
       if try !db.tableExists("warren_retaining") {
-        for statement in eventStore { try db.execute(sql: statement) }
+        for statement in eventStore + ParkedRows.schema { try db.execute(sql: statement) }
       }
       id = try Self.storeID(db) ?? ""
       return .commit

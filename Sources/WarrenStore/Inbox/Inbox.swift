@@ -53,7 +53,7 @@ public struct Inbox: Sendable {
     _ type: E.Type, queue: QueueOptions = .init(),
     handle: @escaping @Sendable (_ event: E, _ db: Database, _ context: InboxContext) throws -> Void
   ) -> InboxHandler {
-    InboxHandler(types: E.readTypes, queue: queue) { delivery in
+    InboxHandler(log, types: E.readTypes, queue: queue) { delivery in
       await withDecoded(E.self, delivery) { event in
         await keeper.handleNow(delivery) { db, context in try handle(event, db, context) }
       }
@@ -66,10 +66,20 @@ public struct Inbox: Sendable {
     _ type: E.Type, queue: QueueOptions = .init(),
     handle: @escaping @Sendable (_ event: E, _ context: InboxContext) async throws -> Void
   ) -> InboxHandler {
-    InboxHandler(types: E.readTypes, queue: queue) { delivery in
+    InboxHandler(log, types: E.readTypes, queue: queue) { delivery in
       await withDecoded(E.self, delivery) { event in
         await keeper.handle(delivery) { context in try await handle(event, context) }
       }
+    }
+  }
+
+  /// A handler that takes deliveries as they come, undecoded, and does its input and output before the transaction.
+  public func onRaw(
+    _ types: [EventType], queue: QueueOptions = .init(),
+    handle: @escaping @Sendable (_ delivery: Delivery, _ context: InboxContext) async throws -> Void
+  ) -> InboxHandler {
+    InboxHandler(log, types: types, queue: queue) { delivery in
+      await keeper.handle(delivery) { context in try await handle(delivery, context) }
     }
   }
 
@@ -78,7 +88,7 @@ public struct Inbox: Sendable {
   ) async -> HandlerResult {
     let event: E
     do throws(WarrenError) {
-      event = try E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata)
+      event = try delivery.decoded(E.self)
     } catch {
       return HandlerResult(.deadLetter(.undecodable(error.message)))
     }
@@ -103,15 +113,23 @@ public struct InboxHandler: DeliveryHandler {
   public let queueOptions: QueueOptions
   /// True when it is given what no other handler takes.
   public var isCatchAll: Bool { false }
+  private let place: ParkingPlace
   private let body: @Sendable (Delivery) async -> HandlerResult
 
-  init(types: [EventType], queue: QueueOptions, body: @escaping @Sendable (Delivery) async -> HandlerResult) {
+  init(
+    _ log: EventLog, types: [EventType], queue: QueueOptions,
+    body: @escaping @Sendable (Delivery) async -> HandlerResult
+  ) {
     eventTypes = types
     var queue = queue
     queue.singleActiveConsumer = true
     queueOptions = queue
+    place = ParkingPlace(log)
     self.body = body
   }
+
+  /// In the log's file: a failed event waits there for exactly as long as it is to, and in order with others of its key.
+  public var parking: (any DeliveryParking)? { place }
 
   /// Runs the handler on one delivery.
   public func handle(_ delivery: Delivery) async -> HandlerResult { await body(delivery) }

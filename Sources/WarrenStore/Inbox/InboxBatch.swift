@@ -31,10 +31,9 @@ extension Inbox {
     queue.concurrency = queue.concurrency ?? most
     queue.prefetch = queue.prefetch ?? max(200, 2 * most)
     let batch = InboxBatch(keeper, most: most, patience: patience, handle)
-    return InboxHandler(types: E.readTypes, queue: queue) { delivery in
+    return InboxHandler(log, types: E.readTypes, queue: queue) { delivery in
       do throws(WarrenError) {
-        return await batch.add(
-          delivery, try E.read(type: delivery.type, body: delivery.body, metadata: delivery.metadata))
+        return await batch.add(delivery, try delivery.decoded(E.self))
       } catch {
         return HandlerResult(.deadLetter(.undecodable(error.message)))
       }

@@ -18,7 +18,7 @@ import Warren
 /// The gauges are set by the process that relays, every ten seconds.
 struct LogMetrics: Sendable {
   enum InboxOutcome: String, Sendable, CaseIterable {
-    case handled, duplicate, idReused, tooOldToKnow, failed, rejected, ignored
+    case handled, duplicate, idReused, tooOldToKnow, failed, retry, rejected, ignored
   }
   private static let held = ["unroutable", "congested", "exchange", "refused"]
 

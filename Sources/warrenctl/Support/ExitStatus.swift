@@ -42,6 +42,9 @@ func reporting(_ body: () async throws -> ExitStatus) async throws {
   } catch let error as StoreProblem {
     say("warrenctl: \(error.text)")
     status = error.status
+  } catch let error as RecordFile.Failed {
+    say("warrenctl: \(error)")
+    status = .inputOutput
   } catch let error as OutputFailed {
     // A reader that has seen enough, such as `head`, is no failure worth words.
     if !error.isClosedPipe { say("warrenctl: \(error)") }

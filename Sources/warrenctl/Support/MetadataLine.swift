@@ -7,8 +7,14 @@ struct MetadataLine {
   let json: Data
 
   init(_ delivery: Delivery) {
-    let metadata = delivery.metadata
-    var fields: [String: Any] = ["type": delivery.type.name, "routingKey": delivery.routingKey]
+    var fields = Self.fields(delivery.metadata)
+    fields["routingKey"] = delivery.routingKey
+    if delivery.isRedelivered { fields["redelivered"] = true }
+    json = jsonLine(fields)
+  }
+
+  static func fields(_ metadata: EventMetadata) -> [String: Any] {
+    var fields: [String: Any] = ["type": metadata.type.name]
     fields["id"] = metadata.id?.text
     fields["source"] = metadata.source
     fields["time"] = metadata.time?.rfc3339
@@ -18,14 +24,14 @@ struct MetadataLine {
     fields["causationID"] = metadata.causationID
     fields["traceparent"] = metadata.trace?.traceparent
     fields["contentType"] = metadata.contentType
+    fields["contentEncoding"] = metadata.contentEncoding
     fields["declaredType"] = metadata.declaredType
-    if delivery.isRedelivered { fields["redelivered"] = true }
-    if !metadata.headers.isEmpty { fields["headers"] = metadata.headers.mapValues(Self.plain) }
-    let options: JSONSerialization.WritingOptions = [.sortedKeys, .withoutEscapingSlashes]
-    json = (try? JSONSerialization.data(withJSONObject: fields, options: options)) ?? Data("{}".utf8)
+    if !metadata.headers.isEmpty { fields["headers"] = metadata.headers.mapValues(plain) }
+    return fields
   }
 
-  private static func plain(_ value: HeaderValue) -> Any {
+  /// As JSON has it.
+  static func plain(_ value: HeaderValue) -> Any {
     switch value {
     case .string(let text): text
     case .int(let number): number

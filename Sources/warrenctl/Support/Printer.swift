@@ -41,13 +41,7 @@ final class Printer: Sendable {
 
   private func line(_ delivery: Delivery) -> Data {
     let event = Self.singleLine(delivery.body)
-    guard withMetadata else { return event }
-    var line = Data(#"{"metadata":"#.utf8)
-    line.append(MetadataLine(delivery).json)
-    line.append(Data(#","event":"#.utf8))
-    line.append(event)
-    line.append(UInt8(ascii: "}"))
-    return line
+    return withMetadata ? jsonLine([("metadata", MetadataLine(delivery).json), ("event", event)]) : event
   }
 
   /// The body as it is; written anew where it spans lines; as a JSON text where it is no JSON.

@@ -1,4 +1,5 @@
 import Foundation
+import Warren
 
 #if canImport(Glibc)
   import Glibc
@@ -8,9 +9,10 @@ import Foundation
   import Darwin
 #endif
 
-/// A line for people, on standard error.
+/// Words for people, on standard error. What strangers have put into them does nothing to a terminal.
 func say(_ text: String) {
-  try? writeAll(text + "\n", to: 2)
+  let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { String($0).shown(.max) }
+  try? writeAll(lines.joined(separator: "\n") + "\n", to: 2)
 }
 
 struct OutputFailed: Error, CustomStringConvertible {
@@ -21,9 +23,28 @@ struct OutputFailed: Error, CustomStringConvertible {
 
 /// A line of data, on standard output. It is out when this returns.
 func emit(_ line: some Collection<UInt8>) throws(OutputFailed) {
-  var bytes = Array(line)
+  var bytes = outputIsTerminal ? escapedForTerminal(line) : Array(line)
   bytes.append(0x0a)
   try writeAll(bytes, to: 1)
+}
+
+private let outputIsTerminal = isatty(1) == 1
+
+/// What a terminal would act on as JSON's `\u…`. Elsewhere the bytes are left as they are.
+func escapedForTerminal(_ line: some Collection<UInt8>) -> [UInt8] {
+  guard line.contains(where: { $0 < 0x20 || $0 >= 0x7f }) else { return Array(line) }
+  var escaped: [UInt8] = []
+  for unit in String(decoding: line, as: UTF8.self).unicodeScalars {
+    // A tab between values is no harm, and no part of a text.
+    if unit.isHarmless || unit == "\t" {
+      escaped += Array(String(unit).utf8)
+    } else {
+      for half in String(unit).utf16 {
+        escaped += Array(#"\u"#.utf8) + Array(String(0x10000 + Int(half), radix: 16).dropFirst().utf8)
+      }
+    }
+  }
+  return escaped
 }
 
 private func writeAll(_ text: String, to descriptor: Int32) throws(OutputFailed) {

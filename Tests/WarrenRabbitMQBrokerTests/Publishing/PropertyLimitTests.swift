@@ -34,6 +34,27 @@ struct PropertyLimitTests {
     }
   }
 
+  /// A broker that meets one of these closes the connection, and does so again when it is written again.
+  @Test(arguments: [Double.nan, .infinity, -.infinity, .signalingNaN])
+  func aNumberThatNoBrokerReadsThrowsAndTheOthersGoOn(_ number: Double) async throws {
+    try await withTestBroker { rabbit, litter in
+      let type = try litter.type()
+      let queue = try await rabbit.sink(type, litter)
+      let publisher = Publisher(rabbit, source: "tests")
+      try await publisher.publish(Numbered(type, 1), options: PublishOptions(headers: ["n": .double(1e308)]))
+      for value: HeaderValue in [.double(number), .array([.table(["deep": .double(number)])])] {
+        let thrown = await error(WarrenError.self) {
+          try await publisher.publish(Numbered(type, 2), options: PublishOptions(headers: ["bad": value]))
+        }
+        #expect(thrown?.code == .invalidMetadata)
+        #expect(thrown?.message.contains("finite") == true)
+      }
+      try await publisher.publish(Numbered(type, 3))
+      #expect(rabbit.publishing.status.value.epoch == 1)
+      #expect(try await foreign { try $0.take(queue, 2) }.count == 2)
+    }
+  }
+
   /// Each as an option of a single publish.
   @Test(arguments: ["routing key", "correlation id", "header"])
   func anOptionOf256BytesThrowsAndNothingIsWritten(_ what: String) async throws {

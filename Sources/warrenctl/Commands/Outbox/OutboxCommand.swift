@@ -12,31 +12,22 @@ struct OutboxCommand: AsyncParsableCommand {
 
 /// Which held events a command is about.
 struct HeldOptions: ParsableArguments {
-  @Flag(help: "All that are held.")
-  var all = false
-
-  @Option(parsing: .upToNextOption, help: "These positions.")
-  var id: [Int64] = []
-
-  @Option(help: "Those with this cause: unroutable, congested, exchange or refused.")
-  var cause: String?
+  @OptionGroup var choice: Choice
 
   @Option(help: "Those of this event type.")
   var type: String?
 
   func selection(orAll: Bool = false) throws -> EventLog.HeldSelection {
-    let given = [all, !id.isEmpty, cause != nil, type != nil].count { $0 }
-    guard given <= 1 else { throw ValidationError("Use only one of --all, --id, --cause and --type.") }
-    if !id.isEmpty { return .positions(id.map { LogPosition(rawValue: $0) }) }
-    if let cause { return .cause(cause) }
-    if let type { return .type(try EventType(type)) }
-    guard all || orAll else { throw ValidationError("Say which: --all, --id, --cause or --type.") }
-    return .all
+    switch try choice.chosen(orAll: orAll, others: ["--type": type != nil]) {
+    case .ids(let ids):
+      return .positions(
+        try ids.map { id in
+          guard let position = Int64(id) else { throw ValidationError("--id \(id): ids here are positions, numbers") }
+          return LogPosition(rawValue: position)
+        })
+    case .cause(let cause): return .cause(cause)
+    case .all: return .all
+    case nil: return .type(try EventType(type ?? ""))
+    }
   }
-}
-
-/// JSON objects as lines.
-func emitJSON(_ fields: [String: Any]) throws(OutputFailed) {
-  let options: JSONSerialization.WritingOptions = [.sortedKeys, .withoutEscapingSlashes]
-  try emit((try? JSONSerialization.data(withJSONObject: fields, options: options)) ?? Data("{}".utf8))
 }
