@@ -92,6 +92,14 @@ struct ProjectionTests {
     let error = await thrown(StoreError.self) { _ = try await other.deposit(1, to: "a") }
     #expect(error?.code == .projectionMissing)
     #expect(error?.message.contains("balances/1") == true)
+    // Its neighbours in a group have nothing to do with it.
+    let held = try await HeldWriter(other.database)
+    async let lost: StoreError? = thrown(StoreError.self) { _ = try await other.deposit(1, to: "a") }
+    async let kept: Void = { _ = try await other.record(Happened(number: 1)) }()
+    try await expectEventually { other.committer.waitingCount == 2 }
+    held.letGo()
+    try await kept
+    #expect(await lost?.code == .projectionMissing)
     try await other.add(inline: Balances())
     _ = try await other.deposit(1, to: "a")
     #expect(try await log.balance("a") == 2)
@@ -102,7 +110,7 @@ struct ProjectionTests {
     let stale = await thrown(StoreError.self) { _ = try await other.deposit(1, to: "a") }
     #expect(stale?.code == .projectionMissing)
     try await withProjector(log, Balances()) { _ in
-      try await log.wait(for: Balances(), reached: LogPosition(rawValue: 3))
+      try await log.wait(for: Balances(), reached: LogPosition(rawValue: 4))
     }
     #expect(try await log.balance("a") == 3)
     // And back inside.
