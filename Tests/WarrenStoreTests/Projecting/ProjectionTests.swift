@@ -126,7 +126,7 @@ struct ProjectionTests {
     let isDone = Lock(false)
     let total = Lock(2000)
     try await withProjector(log, Balances()) { first in
-      try await log.wait(for: Balances(), reached: LogPosition(rawValue: 2000))
+      try await log.wait(for: Balances(), reached: LogPosition(rawValue: 2000), timeout: .seconds(60))
       // Readers see whole tables of one version or the other, and never none.
       let reading = Task {
         var seen: [Int] = []
@@ -150,10 +150,10 @@ struct ProjectionTests {
       }
       let second = Balances(version: 2, factor: 10)
       let last = try await withProjector(log, second) { _ in
-        try await log.wait(for: second, reached: LogPosition(rawValue: 2100), timeout: .seconds(30))
+        try await log.wait(for: second, reached: LogPosition(rawValue: 2100), timeout: .seconds(60))
         isDone.withLock { $0 = true }
         let last = try await writing.value
-        try await log.wait(for: second, reached: last)
+        try await log.wait(for: second, reached: last, timeout: .seconds(60))
         return last
       }
       let seen = try await reading.value
