@@ -80,7 +80,15 @@ final class QueueConsumer: Sendable {
     let epoch = Lock(0)
     let ended = Watched<QueueReader.End?>(nil)
     let reader = makeReader(ended, isWary: isWary)
-    switch await unlessUnwanted({ () throws(RabbitMQError) in try await self.begin(reader, epoch) }) {
+    // Of those that look for what ends the process.
+    let turn = reading.pace.isProbing ? await rabbit.probeTurns.begin() : nil
+    let begun = await unlessUnwanted { () throws(RabbitMQError) in try await self.begin(reader, epoch) }
+    if case .success? = begun, let turn {
+      Task { [rabbit] in await rabbit.probeTurns.end(turn, after: reader) }
+    } else if let turn {
+      rabbit.probeTurns.end(turn)
+    }
+    switch begun {
     case nil:
       await stop([reader])
       return .asked
@@ -129,6 +137,12 @@ final class QueueConsumer: Sendable {
   private func makeReader(_ ended: Watched<QueueReader.End?>, isWary: Bool) -> QueueReader {
     var pace = reading.pace
     pace.isWary = isWary
+    pace.isOnlyConsumer = { [queue, topology = rabbit.topology] in
+      let look = Request.declareQueue(
+        queue, passive: true, durable: true, exclusive: false, autoDelete: false, arguments: [:])
+      guard case .queue(_, _, let consumers)? = try? await topology.perform(look) else { return false }
+      return consumers == 1
+    }
     return QueueReader(
       queue: queue, connection: rabbit.consuming, pace: pace, leftovers: leftovers, returned: returned,
       process: reading.processor.process,

@@ -38,6 +38,8 @@ final class QueueReader: ChannelListener {
     var isWary = false
     /// Only one instance receives: it must not be another one's turn while a delivery is under way here.
     var isSingleActive = false
+    /// True when no other instance could be next.
+    var isOnlyConsumer: (@Sendable () async -> Bool)?
     /// The key whose order a message keeps.
     var order: (@Sendable (IncomingMessage) -> String?)?
   }
@@ -77,6 +79,9 @@ final class QueueReader: ChannelListener {
     var takeovers: [UInt64: Task<Void, Never>] = [:]
     /// The window opens as soon as it may.
     var isOpeningDue = false
+    /// Although a delivery is under way.
+    var mayOpenBeside = false
+    var hasAsked = false
     /// It is about to: the first delivery is not acknowledged until then, so that the consumer that goes has nothing on its way.
     var isOpening = false
     var isTicking = false
@@ -121,8 +126,7 @@ final class QueueReader: ChannelListener {
     self.onEnd = onEnd
     state = Lock(
       State(
-        window: CrashWindow(
-          limit: pace.prefetch, isProbing: pace.isProbing, isSingleActive: pace.isSingleActive, isWary: pace.isWary)))
+        window: CrashWindow(limit: pace.prefetch, isProbing: pace.isProbing, isWary: pace.isWary)))
     arrivals = pace.order == nil ? nil : AsyncStream.makeStream()
   }
 
@@ -226,6 +230,11 @@ final class QueueReader: ChannelListener {
     for entry in entries { entry.completion?(.leave) }
     returned.add(entries.filter { $0.completion == nil }.map(\.message))
   }
+
+  /// Nobody has to wait for what it finds: its window is open, or it has ended.
+  var hasPassedProbe: Bool { state.withLock { !$0.window.isProbing || !$0.isAccepting || $0.isLost } }
+  /// Deliveries that are not settled.
+  var openCount: Int { state.withLock { $0.tracker.openCount } }
 
   var isIdle: Bool { state.withLock { $0.running == 0 } }
 
@@ -334,6 +343,7 @@ final class QueueReader: ChannelListener {
     case nothing
     case wake(CheckedContinuation<Void, Never>)
     case open
+    case ask
     case over
   }
 
@@ -345,12 +355,27 @@ final class QueueReader: ChannelListener {
       state.held = []
     }
     // With a single active consumer nothing of this one's may be under way: the next in line would overtake it.
-    if state.isOpeningDue, !pace.isSingleActive || state.tracker.openCount == 0 {
-      state.isOpeningDue = false
-      state.isOpening = true
-      return .open
+    if state.isOpeningDue {
+      if !pace.isSingleActive || state.mayOpenBeside || state.tracker.openCount == 0 {
+        state.isOpeningDue = false
+        state.isOpening = true
+        return .open
+      }
+      if !state.hasAsked {
+        state.hasAsked = true
+        return .ask
+      }
     }
     return workerToWake(&state).map(Next.wake) ?? .nothing
+  }
+
+  private func askWhetherAlone() async {
+    guard await pace.isOnlyConsumer?() == true else { return }
+    go(
+      on: state.withLock { state in
+        state.mayOpenBeside = true
+        return whatIsNext(&state)
+      })
   }
 
   private func go(on next: Next) {
@@ -358,6 +383,7 @@ final class QueueReader: ChannelListener {
     case .nothing: break
     case .wake(let worker): worker.resume()
     case .open: Task { await self.openWindow() }
+    case .ask: Task { await self.askWhetherAlone() }
     case .over: onEnd(.suspicious)
     }
   }

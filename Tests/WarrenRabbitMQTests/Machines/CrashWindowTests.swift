@@ -74,16 +74,6 @@ import Testing
     #expect(window.received(returns: 0) == .handle)
   }
 
-  @Test func aSingleActiveConsumerBeginsOpenAndComesBackWary() {
-    var window = CrashWindow(limit: 5, isProbing: true, isSingleActive: true)
-    #expect(!window.isProbing)
-    #expect(window.received(returns: 0) == .handle)
-    #expect(window.received(returns: 2) == .hold)
-    var next = CrashWindow(limit: 5, isProbing: true, isSingleActive: true, isWary: true)
-    #expect(next.received(returns: 7) == .handle)
-    #expect(next.received(returns: 8) == .bury)
-  }
-
   /// Against a queue that counts as RabbitMQ does, with instances that die whenever they run the culprit, and take turns at
   /// random: it alone is buried.
   @Test(arguments: 0..<400) func onlyTheCulpritIsBuried(seed: Int) {
@@ -94,14 +84,6 @@ import Testing
     #expect(model.buried == [model.culprit])
     let innocents = model.highest.filter { $0.key != model.culprit }.map(\.value).max() ?? 0
     #expect(innocents <= CrashWindow.dead, "\(model.instances.count) instances, limit \(model.limit)")
-  }
-
-  @Test(arguments: 0..<200) func onlyTheCulpritIsBuriedWithASingleActiveConsumer(seed: Int) {
-    var random = ReplayableRandom(fixed: UInt64(seed))
-    var model = Model(singleActive: &random)
-    let ends = model.run(&random)
-    #expect(ends, "it does not end")
-    #expect(model.buried == [model.culprit])
   }
 
   private struct Model {
@@ -131,17 +113,7 @@ import Testing
       instances = (0..<random.int(1...3)).map { _ in Instance(window: CrashWindow(limit: limit, isProbing: true)) }
     }
 
-    /// One instance after the other has the queue, and the next one when the one before has died.
-    init(singleActive random: inout ReplayableRandom) {
-      self.init(&random)
-      isSingleActive = true
-      instances = [Instance(window: window(isWary: false))]
-    }
-
-    var isSingleActive = false
-    func window(isWary: Bool) -> CrashWindow {
-      CrashWindow(limit: limit, isProbing: true, isSingleActive: isSingleActive, isWary: isWary)
-    }
+    func window(isWary: Bool) -> CrashWindow { CrashWindow(limit: limit, isProbing: true, isWary: isWary) }
 
     mutating func run(_ random: inout ReplayableRandom) -> Bool {
       for _ in 0..<200_000 {

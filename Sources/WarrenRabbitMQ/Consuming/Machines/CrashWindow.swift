@@ -7,10 +7,6 @@
 /// with one at a time, for as many deliveries as the window is wide. One that comes alone and has come back six times is
 /// what ends the process: it goes to the dead letters without being handled.
 ///
-/// A queue with a single active consumer is read with an open window from the start, because opening it later would hand the
-/// queue to another instance while a delivery is under way here. Everything in the window then comes back once more for each
-/// crash, so the culprit is given more time to stand out: eight returns.
-///
 /// The numbers are from a simulation with one to three instances and windows of 2 to 60: with these rules only the culprit
 /// was buried in each of 40,000 runs; with five returns, or without the long way back to the open window, an innocent was in
 /// one of some thousand.
@@ -19,7 +15,6 @@ struct CrashWindow {
   static let suspicious = 2
   /// Alone, it is not handled any more.
   static let dead = 6
-  static let deadAtSingleActive = 8
 
   private enum Phase {
     /// One at a time, and still so many before the window opens.
@@ -31,17 +26,13 @@ struct CrashWindow {
   }
   private var phase: Phase
   let limit: Int
-  private let dead: Int
-  private let isSingleActive: Bool
 
   /// - Parameters:
   ///   - isProbing: false for queues that count no deliveries, or where nothing comes back: it is open from the start.
   ///   - isWary: the reading before this one has met suspicious deliveries.
-  init(limit: Int, isProbing: Bool, isSingleActive: Bool = false, isWary: Bool = false) {
+  init(limit: Int, isProbing: Bool, isWary: Bool = false) {
     self.limit = limit
-    self.isSingleActive = isSingleActive
-    dead = isSingleActive ? Self.deadAtSingleActive : Self.dead
-    phase = isProbing && (isWary || !isSingleActive) ? .probing(isWary ? limit : 0) : .open
+    phase = isProbing ? .probing(isWary ? limit : 0) : .open
   }
 
   enum Step: Equatable {
@@ -57,10 +48,10 @@ struct CrashWindow {
   /// What to do with a delivery that has come back `returns` times.
   mutating func received(returns: Int) -> Step {
     // Alone in any case.
-    if limit == 1 { return returns >= dead ? .bury : .handle }
+    if limit == 1 { return returns >= Self.dead ? .bury : .handle }
     switch phase {
     case .probing(let rest):
-      if returns >= dead { return .bury }
+      if returns >= Self.dead { return .bury }
       if returns >= Self.suspicious {
         phase = .probing(limit)
         return .handle
@@ -78,8 +69,7 @@ struct CrashWindow {
 
   /// All that was begun has ended, and so many are held. True when the one that is may be handled now; else the reading is over.
   mutating func mayHandle(held: Int) -> Bool {
-    // The reading after a crash is open with a single active consumer, where nobody is buried: it must come to a wary one.
-    guard case .closing = phase, held == 1, !isSingleActive else { return false }
+    guard case .closing = phase, held == 1 else { return false }
     phase = .alone
     return true
   }
