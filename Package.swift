@@ -134,7 +134,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "WarrenStoreBrokerTests",
-      dependencies: ["WarrenRabbitMQ", "WarrenStore", "BrokerFixture", "WarrenSupport", grdb, "warrenctl"],
+      dependencies: ["WarrenRabbitMQ", "WarrenStore", "BrokerFixture", "WarrenSupport", grdb, logging, "warrenctl"],
       swiftSettings: settings),
     // These break the broker that they run against, so they run alone: scripts/test gives them a pass of their own.
     .testTarget(
