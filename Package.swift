@@ -101,6 +101,18 @@ let package = Package(
       dependencies: ["WarrenRabbitMQ", "WarrenStore", "WarrenSupport", grdb, arguments, lifecycle, signals],
       path: "Tests/Crashes",
       swiftSettings: settings),
+    // Does faults to processes of itself and to their broker: scripts/torture matrix, and a selection in scripts/test.
+    .executableTarget(
+      name: "fault-matrix",
+      dependencies: [
+        "BrokerFixture", "WarrenRabbitMQ", "WarrenStore", "WarrenSupport", grdb, arguments, lifecycle, logging, signals,
+      ],
+      path: "Tests/FaultMatrix",
+      swiftSettings: settings,
+      // So that SQLite's writes come to FullDisk.
+      linkerSettings: [
+        .unsafeFlags(["-Xlinker", "--export-dynamic-symbol=pwrite64"], .when(platforms: [.linux]))
+      ]),
     .executableTarget(
       name: "StoreWorker", dependencies: ["WarrenStore", grdb], path: "Tests/StoreWorker", swiftSettings: settings),
     .testTarget(
