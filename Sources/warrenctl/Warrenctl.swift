@@ -13,6 +13,7 @@ struct Warrenctl: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      PublishCommand.self, TailCommand.self, RelayCommand.self, OutboxCommand.self, DeadCommand.self, BenchCommand.self,
+      PublishCommand.self, TailCommand.self, RelayCommand.self, OutboxCommand.self, DeadCommand.self,
+      PermissionsCommand.self, BenchCommand.self,
     ])
 }
