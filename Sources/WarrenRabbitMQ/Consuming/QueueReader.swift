@@ -33,13 +33,7 @@ final class QueueReader: ChannelListener {
     var prefetch: Int
     var concurrency: Int
     var maximumBodySize: Int
-    /// See ``CrashWindow``.
-    var isProbing = false
-    var isWary = false
-    /// Only one instance receives: it must not be another one's turn while a delivery is under way here.
-    var isSingleActive = false
-    /// True when no other instance could be next.
-    var isOnlyConsumer: (@Sendable () async -> Bool)?
+    var window = CrashWindow.Kind.open
     /// The key whose order a message keeps.
     var order: (@Sendable (IncomingMessage) -> String?)?
   }
@@ -79,15 +73,14 @@ final class QueueReader: ChannelListener {
     var takeovers: [UInt64: Task<Void, Never>] = [:]
     /// The window opens as soon as it may.
     var isOpeningDue = false
-    /// Although a delivery is under way.
-    var mayOpenBeside = false
-    var hasAsked = false
     /// It is about to: the first delivery is not acknowledged until then, so that the consumer that goes has nothing on its way.
     var isOpening = false
     var isTicking = false
     /// What holds up all, by the runs that it happens to.
     var holds: [UInt64: RabbitMQError] = [:]
     var running = 0
+    /// A handler may be started now.
+    var mayBegin: Bool { holds.isEmpty && (running == 0 || !window.isSequential) }
     /// The channel is gone: what still runs is told to the leftovers.
     var isLost = false
     var lastProgress: ContinuousClock.Instant?
@@ -126,7 +119,7 @@ final class QueueReader: ChannelListener {
     self.onEnd = onEnd
     state = Lock(
       State(
-        window: CrashWindow(limit: pace.prefetch, isProbing: pace.isProbing, isWary: pace.isWary)))
+        window: CrashWindow(limit: pace.prefetch, pace.window)))
     arrivals = pace.order == nil ? nil : AsyncStream.makeStream()
   }
 
@@ -269,7 +262,7 @@ final class QueueReader: ChannelListener {
       let (step, woken) = state.withLock { state -> (Step, CheckedContinuation<Void, Never>?) in
         if wasWoken { state.isWaking = false }
         guard state.isAccepting else { return (.end, nil) }
-        guard state.holds.isEmpty, let entry = state.line.next() else { return (.wait, nil) }
+        guard state.mayBegin, let entry = state.line.next() else { return (.wait, nil) }
         state.running += 1
         state.lastRun += 1
         state.current[worker] = Run(number: state.lastRun, entry: entry)
@@ -283,7 +276,7 @@ final class QueueReader: ChannelListener {
       }
       await withCheckedContinuation { continuation in
         let isDue = state.withLock { state in
-          if !state.isAccepting || state.holds.isEmpty && !state.line.isEmpty { return true }
+          if !state.isAccepting || state.mayBegin && !state.line.isEmpty { return true }
           state.idle.append(continuation)
           return false
         }
@@ -300,7 +293,7 @@ final class QueueReader: ChannelListener {
   }
 
   func workerToWake(_ state: inout State) -> CheckedContinuation<Void, Never>? {
-    guard !state.isWaking, state.holds.isEmpty, !state.line.isEmpty, let worker = state.idle.popLast() else {
+    guard !state.isWaking, state.mayBegin, !state.line.isEmpty, let worker = state.idle.popLast() else {
       return nil
     }
     state.isWaking = true
@@ -343,7 +336,6 @@ final class QueueReader: ChannelListener {
     case nothing
     case wake(CheckedContinuation<Void, Never>)
     case open
-    case ask
     case over
   }
 
@@ -354,28 +346,12 @@ final class QueueReader: ChannelListener {
       for message in state.held { state.line.append(DeliveryEntry(message: message)) }
       state.held = []
     }
-    // With a single active consumer nothing of this one's may be under way: the next in line would overtake it.
     if state.isOpeningDue {
-      if !pace.isSingleActive || state.mayOpenBeside || state.tracker.openCount == 0 {
-        state.isOpeningDue = false
-        state.isOpening = true
-        return .open
-      }
-      if !state.hasAsked {
-        state.hasAsked = true
-        return .ask
-      }
+      state.isOpeningDue = false
+      state.isOpening = true
+      return .open
     }
     return workerToWake(&state).map(Next.wake) ?? .nothing
-  }
-
-  private func askWhetherAlone() async {
-    guard await pace.isOnlyConsumer?() == true else { return }
-    go(
-      on: state.withLock { state in
-        state.mayOpenBeside = true
-        return whatIsNext(&state)
-      })
   }
 
   private func go(on next: Next) {
@@ -383,7 +359,6 @@ final class QueueReader: ChannelListener {
     case .nothing: break
     case .wake(let worker): worker.resume()
     case .open: Task { await self.openWindow() }
-    case .ask: Task { await self.askWhetherAlone() }
     case .over: onEnd(.suspicious)
     }
   }
@@ -457,7 +432,7 @@ final class QueueReader: ChannelListener {
       }
       // Keys are found elsewhere: that is the user's code.
       if arrivals == nil { for entry in entries { state.line.append(entry) } }
-      isStopping = !wasClosing && state.window.isClosing && !pace.isSingleActive
+      isStopping = !wasClosing && state.window.isClosing
       // A worker is woken in any case, beside what follows.
       let woken = workerToWake(&state)
       return (arrivals == nil ? [] : entries, whatIsNext(&state), woken)
