@@ -101,8 +101,25 @@ let package = Package(
       dependencies: ["WarrenRabbitMQ", "WarrenStore", "WarrenSupport", grdb, arguments, lifecycle, signals],
       path: "Tests/Crashes",
       swiftSettings: settings),
+    // Does faults to processes of itself and to their broker: scripts/torture matrix, and a selection in scripts/test.
+    .executableTarget(
+      name: "fault-matrix",
+      dependencies: [
+        "BrokerFixture", "WarrenRabbitMQ", "WarrenStore", "WarrenSupport", grdb, arguments, lifecycle, logging, signals,
+      ],
+      path: "Tests/FaultMatrix",
+      swiftSettings: settings,
+      // So that SQLite's writes come to FullDisk.
+      linkerSettings: [
+        .unsafeFlags(["-Xlinker", "--export-dynamic-symbol=pwrite64"], .when(platforms: [.linux]))
+      ]),
     .executableTarget(
       name: "StoreWorker", dependencies: ["WarrenStore", grdb], path: "Tests/StoreWorker", swiftSettings: settings),
+    // Looks inside the libraries, so it is built for debugging only: scripts/test runs it, and for longer scripts/torture.
+    .executableTarget(
+      name: "fuzz",
+      dependencies: ["Warren", "WarrenRabbitMQ", "WarrenStore", "WarrenSupport", "CRabbitMQ", grdb, arguments],
+      path: "Tests/Fuzz", swiftSettings: settings),
     .testTarget(
       name: "WarrenStoreTests",
       dependencies: [
@@ -134,7 +151,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "WarrenStoreBrokerTests",
-      dependencies: ["WarrenRabbitMQ", "WarrenStore", "BrokerFixture", "WarrenSupport", grdb, "warrenctl"],
+      dependencies: ["WarrenRabbitMQ", "WarrenStore", "BrokerFixture", "WarrenSupport", grdb, logging, "warrenctl"],
       swiftSettings: settings),
     // These break the broker that they run against, so they run alone: scripts/test gives them a pass of their own.
     .testTarget(

@@ -22,6 +22,7 @@ public final class RabbitMQ: Service, CustomStringConvertible {
   package let events: PublishingChannel
   package let copies: PublishingChannel
   let logger: Logger
+  let probeTurns = ProbeTurns()
   private let subscribers = Lock<(next: Int, health: [Int: @Sendable () -> [ConsumerHealth]])>((0, [:]))
 
   /// - Throws: ``RabbitMQError`` with code ``RabbitMQError/Code/invalidConfiguration``, naming the field and what is allowed.

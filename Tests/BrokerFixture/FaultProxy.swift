@@ -33,11 +33,13 @@ package final class FaultProxy: Sendable {
   private struct Pair {
     var client: Int32
     var broker: Int32
+    var isFrozen = false
   }
   private struct State {
     var behaviour = Behaviour()
     var isClosed = false
     var wantsCut = false
+    var wantsFreeze = false
     var accepted = 0
     var up = 0
     var down = 0
@@ -55,7 +57,7 @@ package final class FaultProxy: Sendable {
   }
 
   private static func listen() throws -> (descriptor: Int32, port: Int) {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    let descriptor = kept(socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0))
     var address = loopback(0)
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
     let isBound = withUnsafeMutablePointer(to: &address) { pointer in
@@ -68,9 +70,17 @@ package final class FaultProxy: Sendable {
     return (descriptor, Int(UInt16(bigEndian: address.sin_port)))
   }
 
+  /// From programs that this one starts.
+  private static func kept(_ descriptor: Int32) -> Int32 {
+    _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+    return descriptor
+  }
+
   package func behave(_ change: (inout Behaviour) -> Void) { state.withLock { change(&$0.behaviour) } }
   /// Resets all connections now.
   package func cut() { state.withLock { $0.wantsCut = true } }
+  /// Nothing passes on the connections of now any more, and nobody is told: they are half-open. New ones work.
+  package func freeze() { state.withLock { $0.wantsFreeze = true } }
   /// Ends the proxy and its connections.
   package func close() { state.withLock { $0.isClosed = true } }
   package var accepted: Int { state.withLock { $0.accepted } }
@@ -89,10 +99,11 @@ package final class FaultProxy: Sendable {
     var pairs: [Pair] = []
     var buffer = [UInt8](repeating: 0, count: 64 << 10)
     while true {
-      let (behaviour, isClosed, wantsCut) = state.withLock { state in
-        defer { state.wantsCut = false }
-        return (state.behaviour, state.isClosed, state.wantsCut)
+      let (behaviour, isClosed, wantsCut, wantsFreeze) = state.withLock { state in
+        defer { (state.wantsCut, state.wantsFreeze) = (false, false) }
+        return (state.behaviour, state.isClosed, state.wantsCut, state.wantsFreeze)
       }
+      if wantsFreeze { for index in pairs.indices { pairs[index].isFrozen = true } }
       if isClosed || wantsCut {
         for pair in pairs { reset(pair) }
         pairs = []
@@ -103,8 +114,10 @@ package final class FaultProxy: Sendable {
       }
       var polled = [pollfd(fd: listener, events: Int16(POLLIN), revents: 0)]
       for pair in pairs {
-        polled.append(pollfd(fd: pair.client, events: behaviour.holdsUp ? 0 : Int16(POLLIN), revents: 0))
-        polled.append(pollfd(fd: pair.broker, events: behaviour.holdsDown ? 0 : Int16(POLLIN), revents: 0))
+        // A negative descriptor is passed over: an end that nobody is told of would wake the loop again and again.
+        let (client, broker) = pair.isFrozen ? (-1, -1) : (pair.client, pair.broker)
+        polled.append(pollfd(fd: client, events: behaviour.holdsUp ? 0 : Int16(POLLIN), revents: 0))
+        polled.append(pollfd(fd: broker, events: behaviour.holdsDown ? 0 : Int16(POLLIN), revents: 0))
       }
       _ = poll(&polled, nfds_t(polled.count), 5)
       if behaviour.delay > 0 { usleep(behaviour.delay) }
@@ -134,10 +147,10 @@ package final class FaultProxy: Sendable {
     #else
       let client = Glibc.accept(listener, nil, nil)
     #endif
-    guard client >= 0 else { return }
+    guard Self.kept(client) >= 0 else { return }
     state.withLock { $0.accepted += 1 }
     if behaviour.refuses { return reset(Pair(client: client, broker: -1)) }
-    let broker = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    let broker = Self.kept(socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0))
     var target = target
     let status = withUnsafePointer(to: &target) { pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {

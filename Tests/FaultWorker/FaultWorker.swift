@@ -22,6 +22,12 @@ struct FaultWorker {
     var number: Int
   }
 
+  /// Handled slowly, so that one of them is under way whenever the process ends.
+  struct Other: Event {
+    static let eventType: EventType = "worker.other"
+    var number: Int
+  }
+
   static func main() async throws {
     let arguments = CommandLine.arguments
     guard (3...4).contains(arguments.count), let url = ProcessInfo.processInfo.environment["RABBITMQ_URL"] else {
@@ -37,9 +43,13 @@ struct FaultWorker {
       On(Note.self) { note, _ in
         if note.number == culprit { abort() }
         try await Task.sleep(for: .microseconds(Int.random(in: 0...4000)))
-        let line = Array("\(note.number)\n".utf8)
-        // One write, so that a kill leaves no half line.
-        _ = line.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
+        write("\(note.number)", to: file)
+      }
+      if culprit != nil {
+        On(Other.self) { other, _ in
+          try await Task.sleep(for: .milliseconds(300))
+          write("other \(other.number)", to: file)
+        }
       }
     }
     let watching = Task {
@@ -51,5 +61,17 @@ struct FaultWorker {
       services: [rabbit, subscriber], gracefulShutdownSignals: [.sigterm], logger: logger)
     try await group.run()
     watching.cancel()
+  }
+
+  /// One write, so that a kill leaves no half line.
+  private static func write(_ line: String, to file: Int32) {
+    let bytes = Array("\(line)\n".utf8)
+    #if canImport(Glibc)
+      _ = bytes.withUnsafeBytes { Glibc.write(file, $0.baseAddress, $0.count) }
+    #elseif canImport(Musl)
+      _ = bytes.withUnsafeBytes { Musl.write(file, $0.baseAddress, $0.count) }
+    #else
+      _ = bytes.withUnsafeBytes { Darwin.write(file, $0.baseAddress, $0.count) }
+    #endif
   }
 }

@@ -20,7 +20,13 @@ import WarrenSupport
     static let eventType: EventType = "worker.note"
     var number: Int
   }
+  /// In another queue of the same process.
+  private struct Other: Event {
+    static let eventType: EventType = "worker.other"
+    var number: Int
+  }
   private static let innocents = 500
+  private static let others = 20
 
   @Test(arguments: [1, 3]) func onlyTheCulpritIsDeadLettered(instances: Int) async throws {
     let file = FileManager.default.temporaryDirectory.appendingPathComponent(unique("ledger")).path
@@ -28,12 +34,15 @@ import WarrenSupport
     try await withTestBroker { rabbit, litter in
       let service = unique("worker")
       let name = try ServiceName(service)
-      try litter.service(service, Note.eventType)
+      try litter.service(service, Note.eventType, Other.eventType)
       litter.exchange(EntityNames.exchange(of: Note.eventType))
+      litter.exchange(EntityNames.exchange(of: Other.eventType))
       let owner = try QueueOwner(service: name)
       let queue = EntityNames.workQueue(of: owner, type: Note.eventType)
       let deadLetters = EntityNames.deadLetterQueue(of: owner, type: Note.eventType)
       try await rabbit.topology.redeclare(TopologyEntity.subscription(owner, Note.eventType, .init()))
+      try await rabbit.topology.redeclare(TopologyEntity.subscription(owner, Other.eventType, .init()))
+      try await Publisher(rabbit, source: "tests").publish(contentsOf: (0..<Self.others).map { Other(number: $0) })
       let culprit = Int.random(in: 0...Self.innocents)
       try await Publisher(rabbit, source: "tests").publish(
         contentsOf: (0...Self.innocents).map { Note(number: $0) })
@@ -56,7 +65,9 @@ import WarrenSupport
         }
         let isBuried = try await rabbit.waitForDepth(deadLetters, 1, timeout: .seconds(90))
         #expect(isBuried)
-        let isDone = try await eventually(timeout: .seconds(60)) { try Self.handled(file).count == Self.innocents }
+        let isDone = try await eventually(timeout: .seconds(60)) {
+          try Self.handled(file).count == Self.innocents && Self.handled(file, "other ").count == Self.others
+        }
         #expect(isDone)
         isOver.withLock { $0 = true }
         // Those that wait for work which does not come.
@@ -64,6 +75,7 @@ import WarrenSupport
         try await group.waitForAll()
       }
       #expect(try Self.handled(file) == Set(0...Self.innocents).subtracting([culprit]))
+      #expect(try await rabbit.depth(EntityNames.deadLetterQueue(of: owner, type: Other.eventType)) == 0)
       #expect(try await rabbit.waitForDepth(queue, 0))
       #expect(try await rabbit.depth(deadLetters) == 1)
       let crashCount = crashes.withLock { $0 }
@@ -73,9 +85,10 @@ import WarrenSupport
     }
   }
 
-  private static func handled(_ file: String) throws -> Set<Int> {
+  private static func handled(_ file: String, _ start: String = "") throws -> Set<Int> {
     guard FileManager.default.fileExists(atPath: file) else { return [] }
-    return Set(try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").compactMap { Int($0) })
+    let lines = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n")
+    return Set(lines.filter { $0.hasPrefix(start) }.compactMap { Int($0.dropFirst(start.count)) })
   }
 
   private static func checkLetter(_ queue: String, _ rabbit: RabbitMQ, _ culprit: Int) async throws {

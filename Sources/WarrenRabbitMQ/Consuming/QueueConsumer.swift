@@ -80,7 +80,15 @@ final class QueueConsumer: Sendable {
     let epoch = Lock(0)
     let ended = Watched<QueueReader.End?>(nil)
     let reader = makeReader(ended, isWary: isWary)
-    switch await unlessUnwanted({ () throws(RabbitMQError) in try await self.begin(reader, epoch) }) {
+    // Of those that look for what ends the process.
+    let turn = if case .probing = reading.pace.window { await rabbit.probeTurns.begin() } else { nil as Int? }
+    let begun = await unlessUnwanted { () throws(RabbitMQError) in try await self.begin(reader, epoch) }
+    if case .success? = begun, let turn {
+      Task { [rabbit] in await rabbit.probeTurns.end(turn, after: reader) }
+    } else if let turn {
+      rabbit.probeTurns.end(turn)
+    }
+    switch begun {
     case nil:
       await stop([reader])
       return .asked
@@ -128,7 +136,7 @@ final class QueueConsumer: Sendable {
 
   private func makeReader(_ ended: Watched<QueueReader.End?>, isWary: Bool) -> QueueReader {
     var pace = reading.pace
-    pace.isWary = isWary
+    if isWary, case .probing = pace.window { pace.window = .wary }
     return QueueReader(
       queue: queue, connection: rabbit.consuming, pace: pace, leftovers: leftovers, returned: returned,
       process: reading.processor.process,
@@ -138,6 +146,7 @@ final class QueueConsumer: Sendable {
 
   /// What a failed event needs is refused: no handler starts meanwhile, and who asks hears why.
   private func hold(_ error: RabbitMQError?) {
+    let error = error.map(advised)
     signals.update { signals in
       let state = signals.consumers[number]
       guard state.phase == .consuming || state.phase == .refused, state.reader != nil else { return }
@@ -145,6 +154,10 @@ final class QueueConsumer: Sendable {
       signals.consumers[number].since = .now
       signals.consumers[number].lastFailure = error
     }
+  }
+
+  private func advised(_ error: RabbitMQError) -> RabbitMQError {
+    error.advised(reading.processor.failing.owner, rabbit.configuration)
   }
 
   /// Deliveries that wait in stores are handled as long as the queue is read.
@@ -181,13 +194,18 @@ final class QueueConsumer: Sendable {
   private func begin(_ reader: QueueReader, _ epoch: Lock<Int>) async throws(RabbitMQError) {
     try await rabbit.consuming.whenOpen(timeout: .seconds(86_400))
     epoch.withLock { $0 = rabbit.consuming.status.value.epoch }
-    try await rabbit.topology.redeclare(reading.entities)
+    do throws(RabbitMQError) {
+      try await rabbit.topology.redeclare(reading.entities)
+    } catch {
+      throw advised(error)
+    }
     do throws(RabbitMQError) {
       try await reader.start()
     } catch {
-      throw RabbitMQError(
-        error.code, "cannot consume \"\(queue)\": \(error.message)", isRetryable: error.isRetryable,
-        replyCode: error.replyCode)
+      throw advised(
+        RabbitMQError(
+          error.code, "cannot consume \"\(queue)\": \(error.message)", isRetryable: error.isRetryable,
+          replyCode: error.replyCode))
     }
   }
 

@@ -7,8 +7,7 @@ extension QueueReader {
   /// there must be another one.
   ///
   /// The first delivery is not acknowledged until the first consumer is gone: so the broker sends that one nothing more, which
-  /// it would take back and count as a return. With a single active consumer its handler has ended before: another instance
-  /// may be next.
+  /// it would take back and count as a return.
   func openWindow() async {
     let (channel, old, new) = state.withLock { state in
       let old = state.tag
@@ -29,8 +28,7 @@ extension QueueReader {
     }
   }
 
-  /// Nothing more is sent to this reading. Not with a single active consumer: another instance would be next, beside what is
-  /// under way here.
+  /// Nothing more is sent to this reading.
   func stopFlow() async {
     if let channel = state.withLock({ $0.channel }) { await cancelConsumer(on: channel) }
   }

@@ -33,11 +33,7 @@ final class QueueReader: ChannelListener {
     var prefetch: Int
     var concurrency: Int
     var maximumBodySize: Int
-    /// See ``CrashWindow``.
-    var isProbing = false
-    var isWary = false
-    /// Only one instance receives: it must not be another one's turn while a delivery is under way here.
-    var isSingleActive = false
+    var window = CrashWindow.Kind.open
     /// The key whose order a message keeps.
     var order: (@Sendable (IncomingMessage) -> String?)?
   }
@@ -83,6 +79,8 @@ final class QueueReader: ChannelListener {
     /// What holds up all, by the runs that it happens to.
     var holds: [UInt64: RabbitMQError] = [:]
     var running = 0
+    /// A handler may be started now.
+    var mayBegin: Bool { holds.isEmpty && (running == 0 || !window.isSequential) }
     /// The channel is gone: what still runs is told to the leftovers.
     var isLost = false
     var lastProgress: ContinuousClock.Instant?
@@ -121,8 +119,7 @@ final class QueueReader: ChannelListener {
     self.onEnd = onEnd
     state = Lock(
       State(
-        window: CrashWindow(
-          limit: pace.prefetch, isProbing: pace.isProbing, isSingleActive: pace.isSingleActive, isWary: pace.isWary)))
+        window: CrashWindow(limit: pace.prefetch, pace.window)))
     arrivals = pace.order == nil ? nil : AsyncStream.makeStream()
   }
 
@@ -227,6 +224,11 @@ final class QueueReader: ChannelListener {
     returned.add(entries.filter { $0.completion == nil }.map(\.message))
   }
 
+  /// Nobody has to wait for what it finds: its window is open, or it has ended.
+  var hasPassedProbe: Bool { state.withLock { !$0.window.isProbing || !$0.isAccepting || $0.isLost } }
+  /// Deliveries that are not settled.
+  var openCount: Int { state.withLock { $0.tracker.openCount } }
+
   var isIdle: Bool { state.withLock { $0.running == 0 } }
 
   /// Handlers that run, and when the last one ended.
@@ -260,7 +262,7 @@ final class QueueReader: ChannelListener {
       let (step, woken) = state.withLock { state -> (Step, CheckedContinuation<Void, Never>?) in
         if wasWoken { state.isWaking = false }
         guard state.isAccepting else { return (.end, nil) }
-        guard state.holds.isEmpty, let entry = state.line.next() else { return (.wait, nil) }
+        guard state.mayBegin, let entry = state.line.next() else { return (.wait, nil) }
         state.running += 1
         state.lastRun += 1
         state.current[worker] = Run(number: state.lastRun, entry: entry)
@@ -274,7 +276,7 @@ final class QueueReader: ChannelListener {
       }
       await withCheckedContinuation { continuation in
         let isDue = state.withLock { state in
-          if !state.isAccepting || state.holds.isEmpty && !state.line.isEmpty { return true }
+          if !state.isAccepting || state.mayBegin && !state.line.isEmpty { return true }
           state.idle.append(continuation)
           return false
         }
@@ -291,7 +293,7 @@ final class QueueReader: ChannelListener {
   }
 
   func workerToWake(_ state: inout State) -> CheckedContinuation<Void, Never>? {
-    guard !state.isWaking, state.holds.isEmpty, !state.line.isEmpty, let worker = state.idle.popLast() else {
+    guard !state.isWaking, state.mayBegin, !state.line.isEmpty, let worker = state.idle.popLast() else {
       return nil
     }
     state.isWaking = true
@@ -344,8 +346,7 @@ final class QueueReader: ChannelListener {
       for message in state.held { state.line.append(DeliveryEntry(message: message)) }
       state.held = []
     }
-    // With a single active consumer nothing of this one's may be under way: the next in line would overtake it.
-    if state.isOpeningDue, !pace.isSingleActive || state.tracker.openCount == 0 {
+    if state.isOpeningDue {
       state.isOpeningDue = false
       state.isOpening = true
       return .open
@@ -431,7 +432,7 @@ final class QueueReader: ChannelListener {
       }
       // Keys are found elsewhere: that is the user's code.
       if arrivals == nil { for entry in entries { state.line.append(entry) } }
-      isStopping = !wasClosing && state.window.isClosing && !pace.isSingleActive
+      isStopping = !wasClosing && state.window.isClosing
       // A worker is woken in any case, beside what follows.
       let woken = workerToWake(&state)
       return (arrivals == nil ? [] : entries, whatIsNext(&state), woken)

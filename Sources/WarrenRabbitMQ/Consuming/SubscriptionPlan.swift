@@ -136,10 +136,16 @@ extension Subscriber {
       processor: processor,
       pace: QueueReader.Pace(
         prefetch: prefetch, concurrency: concurrency, maximumBodySize: options.maximumBodySize,
-        isProbing: queueOptions.kind == .quorum, isSingleActive: queueOptions.singleActiveConsumer, order: order),
+        window: window(queueOptions), order: order),
       parkings: queue.handlers.compactMap(\.parking).reduce(into: []) { parkings, parking in
         if !parkings.contains(where: { $0.isSame(as: parking) }) { parkings.append(parking) }
       })
+  }
+
+  /// Classic queues count no returns, and what a single active consumer receives is to stay in order.
+  private nonisolated func window(_ options: QueueOptions) -> CrashWindow.Kind {
+    if options.kind != .quorum { return .open }
+    return options.singleActiveConsumer ? .inOrder : .probing
   }
 
   // MARK: Checks

@@ -16,7 +16,8 @@ struct InboxVerdict: Sendable {
     switch result.outcome {
     case .handled: outcome = .handled
     case .ignored: outcome = .ignored
-    case .failed, .retry: outcome = .failed
+    case .failed: outcome = .failed
+    case .retry: outcome = .retry
     case .deadLetter: outcome = .rejected
     }
   }

@@ -33,6 +33,9 @@ extension EventLog {
     var hash = StableHash()
     var versions: [StreamName: Int64] = [:]
     let decoder = JSONDecoder()
+    func isJSON(_ body: Data) -> Bool {
+      (try? Nesting.check(body)) != nil && (try? decoder.decode(AnyJSON.self, from: body)) != nil
+    }
     func complain(_ text: String) {
       if result.problems.count < 100 { result.problems.append(text) }
     }
@@ -45,7 +48,7 @@ extension EventLog {
           )
         }
         versions[event.stream] = event.version
-        if (try? decoder.decode(AnyJSON.self, from: event.body)) == nil {
+        if !isJSON(event.body) {
           complain("stream \(event.stream), version \(event.version): the body is not JSON")
         }
         hash.combine(

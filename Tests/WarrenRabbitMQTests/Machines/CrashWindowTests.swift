@@ -6,7 +6,7 @@ import Testing
 @Suite struct CrashWindowTests {
   @Test func itOpensWithTheFirstThatHasNotComeBackTwice() {
     for returns in 0...1 {
-      var window = CrashWindow(limit: 200, isProbing: true)
+      var window = CrashWindow(limit: 200, .probing)
       #expect(window.isProbing)
       #expect(window.received(returns: returns) == .handleAndOpen)
       #expect(!window.isProbing)
@@ -15,7 +15,7 @@ import Testing
   }
 
   @Test func aSuspiciousOneIsHandledAloneUpToTheSixthReturn() {
-    var window = CrashWindow(limit: 3, isProbing: true)
+    var window = CrashWindow(limit: 3, .probing)
     for returns in [2, 3, 4, 5] {
       #expect(window.received(returns: returns) == .handle)
       #expect(window.isProbing)
@@ -28,14 +28,14 @@ import Testing
   }
 
   @Test func whoHasClosedAWindowIsWary() {
-    var window = CrashWindow(limit: 2, isProbing: true, isWary: true)
+    var window = CrashWindow(limit: 2, .wary)
     #expect(window.received(returns: 0) == .handle)
     #expect(window.received(returns: 1) == .handle)
     #expect(window.received(returns: 0) == .handleAndOpen)
   }
 
   @Test func aSuspiciousOneAmongOthersClosesTheWindow() {
-    var window = CrashWindow(limit: 200, isProbing: true)
+    var window = CrashWindow(limit: 200, .probing)
     _ = window.received(returns: 0)
     #expect(window.received(returns: 2) == .hold)
     #expect(window.isClosing)
@@ -47,7 +47,7 @@ import Testing
   }
 
   @Test func theOnlySuspiciousOneIsHandledWhereItIs() {
-    var window = CrashWindow(limit: 200, isProbing: true)
+    var window = CrashWindow(limit: 200, .probing)
     _ = window.received(returns: 0)
     #expect(window.received(returns: 2) == .hold)
     let first = window.mayHandle(held: 1)
@@ -60,7 +60,7 @@ import Testing
   }
 
   @Test func withAPrefetchOfOneEveryoneIsAlone() {
-    var window = CrashWindow(limit: 1, isProbing: true)
+    var window = CrashWindow(limit: 1, .probing)
     #expect(window.received(returns: 0) == .handle)
     #expect(window.received(returns: 5) == .handle)
     #expect(window.received(returns: 6) == .bury)
@@ -69,19 +69,22 @@ import Testing
   }
 
   @Test func withoutProbingNothingIsSuspectedBeforeItIsAmongOthers() {
-    var window = CrashWindow(limit: 10, isProbing: false)
+    var window = CrashWindow(limit: 10, .open)
     #expect(!window.isProbing)
     #expect(window.received(returns: 0) == .handle)
   }
 
-  @Test func aSingleActiveConsumerBeginsOpenAndComesBackWary() {
-    var window = CrashWindow(limit: 5, isProbing: true, isSingleActive: true)
+  @Test func whereOrderCountsTheWindowStaysAndOnlyTheFirstIsBuried() {
+    var window = CrashWindow(limit: 5, .inOrder)
     #expect(!window.isProbing)
-    #expect(window.received(returns: 0) == .handle)
-    #expect(window.received(returns: 2) == .hold)
-    var next = CrashWindow(limit: 5, isProbing: true, isSingleActive: true, isWary: true)
-    #expect(next.received(returns: 7) == .handle)
-    #expect(next.received(returns: 8) == .bury)
+    #expect(window.received(returns: 49) == .handle)
+    #expect(window.isSequential)
+    #expect(window.received(returns: 60) == .handle)
+    #expect(window.received(returns: 24) == .handle)
+    #expect(!window.isSequential && !window.isClosing)
+    var next = CrashWindow(limit: 5, .inOrder)
+    #expect(next.received(returns: 50) == .bury)
+    #expect(next.received(returns: 50) == .handle)
   }
 
   /// Against a queue that counts as RabbitMQ does, with instances that die whenever they run the culprit, and take turns at
@@ -94,14 +97,6 @@ import Testing
     #expect(model.buried == [model.culprit])
     let innocents = model.highest.filter { $0.key != model.culprit }.map(\.value).max() ?? 0
     #expect(innocents <= CrashWindow.dead, "\(model.instances.count) instances, limit \(model.limit)")
-  }
-
-  @Test(arguments: 0..<200) func onlyTheCulpritIsBuriedWithASingleActiveConsumer(seed: Int) {
-    var random = ReplayableRandom(fixed: UInt64(seed))
-    var model = Model(singleActive: &random)
-    let ends = model.run(&random)
-    #expect(ends, "it does not end")
-    #expect(model.buried == [model.culprit])
   }
 
   private struct Model {
@@ -128,20 +123,10 @@ import Testing
       self.limit = limit
       queue = (0..<random.int(1...200)).map { Delivery(id: $0, returns: 0) }
       culprit = random.int(0...(queue.count - 1))
-      instances = (0..<random.int(1...3)).map { _ in Instance(window: CrashWindow(limit: limit, isProbing: true)) }
+      instances = (0..<random.int(1...3)).map { _ in Instance(window: CrashWindow(limit: limit, .probing)) }
     }
 
-    /// One instance after the other has the queue, and the next one when the one before has died.
-    init(singleActive random: inout ReplayableRandom) {
-      self.init(&random)
-      isSingleActive = true
-      instances = [Instance(window: window(isWary: false))]
-    }
-
-    var isSingleActive = false
-    func window(isWary: Bool) -> CrashWindow {
-      CrashWindow(limit: limit, isProbing: true, isSingleActive: isSingleActive, isWary: isWary)
-    }
+    func window(isWary: Bool) -> CrashWindow { CrashWindow(limit: limit, isWary ? .wary : .probing) }
 
     mutating func run(_ random: inout ReplayableRandom) -> Bool {
       for _ in 0..<200_000 {
