@@ -82,7 +82,7 @@ import WarrenSupport
       let proxy = try FaultProxy(to: TestBroker.plainConfiguration.hosts[0].port)
       defer { proxy.close() }
       var configuration = try TestBroker.plainConfiguration
-      configuration.hosts[0].host = "127.0.0.1"
+      configuration.hosts[0].name = "127.0.0.1"
       configuration.hosts[0].port = proxy.port
       return try await withRabbitMQ(configuration) { proxied in
         let subscriber = { () -> Subscriber in
