@@ -82,10 +82,10 @@ import WarrenSupport
       let proxy = try FaultProxy(to: TestBroker.plainConfiguration.hosts[0].port)
       defer { proxy.close() }
       var configuration = try TestBroker.plainConfiguration
-      configuration.hosts[0].host = "127.0.0.1"
+      configuration.hosts[0].name = "127.0.0.1"
       configuration.hosts[0].port = proxy.port
       return try await withRabbitMQ(configuration) { proxied in
-        let subscriber = { () -> Subscriber in
+        let subscriber = { @Sendable () -> Subscriber in
           var options = Subscriber.Options()
           options.retry = RetryPolicy(
             inPlace: [.milliseconds(1)], delays: Array(repeating: .milliseconds(15), count: 90))
