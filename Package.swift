@@ -103,6 +103,11 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "StoreWorker", dependencies: ["WarrenStore", grdb], path: "Tests/StoreWorker", swiftSettings: settings),
+    // Looks inside the libraries, so it is built for debugging only: scripts/test runs it, and for longer scripts/torture.
+    .executableTarget(
+      name: "fuzz",
+      dependencies: ["Warren", "WarrenRabbitMQ", "WarrenStore", "WarrenSupport", "CRabbitMQ", grdb, arguments],
+      path: "Tests/Fuzz", swiftSettings: settings),
     .testTarget(
       name: "WarrenStoreTests",
       dependencies: [

@@ -14,6 +14,6 @@ struct Warrenctl: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       PublishCommand.self, TailCommand.self, WorkCommand.self, RelayCommand.self, OutboxCommand.self, DeadCommand.self,
-      StoreCommand.self, BenchCommand.self,
+      StoreCommand.self, PermissionsCommand.self, BenchCommand.self,
     ])
 }

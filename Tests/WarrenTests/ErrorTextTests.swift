@@ -158,7 +158,7 @@ import Warren
 
   @Test func aDeepPlaceIsShortened() throws {
     var json = #"{"leaf":{"_0":"x"}}"#
-    for _ in 0..<100 { json = #"{"node":{"_0":[\#(json)]}}"# }
+    for _ in 0..<40 { json = #"{"node":{"_0":[\#(json)]}}"# }
     let error = try #require(
       warrenError { _ = try Forest.decoded(type: "test.forest", body: Data(#"{"tree":\#(json)}"#.utf8)) })
     #expect(error.message.hasPrefix("test.forest is not a Forest: expected Int at tree.node."))

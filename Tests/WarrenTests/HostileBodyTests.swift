@@ -222,3 +222,42 @@ import Warren
     #expect(accepted > 100, "the generator makes too few valid bodies to show anything")
   }
 }
+
+/// How deep a body may be nested, and that finding out costs nothing.
+struct NestingTests {
+  private static func nested(_ depth: Int, _ opening: String, _ closing: String) -> Data {
+    Data((String(repeating: opening, count: depth) + "1" + String(repeating: closing, count: depth)).utf8)
+  }
+
+  private struct Tree: Event {
+    static let eventType: EventType = "tree"
+    var a: [String: Tree]?
+  }
+
+  @Test(arguments: [("[", "]"), (#"{"a":"#, "}"), (#"[{"a":"#, "}]")])
+  func upTo128LevelsAreRead(opening: String, closing: String) throws {
+    let levels = opening.count { $0 == "[" || $0 == "{" }
+    try Nesting.check(Self.nested(128 / levels, opening, closing))
+    let error = warrenError { try Nesting.check(Self.nested(128 / levels + 1, opening, closing)) }
+    #expect(error?.message == "it is nested more than 128 deep")
+  }
+
+  @Test func bracketsInTextsDoNotCount() throws {
+    let text = String(repeating: #"[{\"\\\\["#, count: 300)
+    try Nesting.check(Data(#"{"a":"\#(text)","b":["\\"]}"#.utf8))
+    let wide = String(repeating: "[{}],", count: 10_000)
+    try Nesting.check(Data("[\(wide)1]".utf8))
+  }
+
+  @Test func aRecursiveTypeIsReadInTimeOrRefused() {
+    for depth in [60, 64, 100, 256, 400, 100_000] {
+      let body = Self.nested(depth, #"{"a":{"x":"#, "}}")
+      let start = ContinuousClock.now
+      let error = warrenError { _ = try Tree.decoded(type: "tree", body: body) }
+      #expect(error?.code == .decodingFailed)
+      if depth > 64 { #expect(error?.message.contains("nested more than 128 deep") == true) }
+      // Far beyond what it takes: without the bound it would be minutes.
+      #expect(ContinuousClock.now - start < .seconds(5), "\(depth)")
+    }
+  }
+}

@@ -109,6 +109,8 @@ import Warren
     "２０１３-01-01T05:15:00Z", "2013-01-01T05:15:00\u{200b}Z", "2013-W01-2T05:15:00Z", "2013-001T05:15:00.0Z",
     "1357017300", "1357017300000000000000", "Tue, 01 Jan 2013 05:15:00 GMT", "2013-01-01T05:15:00.1e3Z",
     String(repeating: "9", count: 30),
+    // Beyond the years that there are.
+    "9999-12-31T23:59:60Z", "9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00+00:01",
   ])
   func refusesWhatIsNotADate(_ text: String) {
     #expect(Date(rfc3339: text) == nil)

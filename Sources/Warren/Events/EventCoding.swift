@@ -43,7 +43,11 @@ public struct EventCoding<Value: Codable & Sendable>: Sendable {
   /// JSON with coders of your own. They must not be changed afterwards.
   public static func json(encoder: JSONEncoder, decoder: JSONDecoder) -> EventCoding {
     EventCoding(
-      isJSON: true, encode: { try encoder.encode($0) }, decode: { try decoder.decode(Value.self, from: $0) })
+      isJSON: true, encode: { try encoder.encode($0) },
+      decode: {
+        try Nesting.check($0)
+        return try decoder.decode(Value.self, from: $0)
+      })
   }
 }
 
@@ -81,6 +85,7 @@ enum WarrenJSON {
   }()
 
   static func decode<T: Decodable>(_ body: Data) throws -> T {
-    try decoder.decode(T.self, from: body)
+    try Nesting.check(body)
+    return try decoder.decode(T.self, from: body)
   }
 }

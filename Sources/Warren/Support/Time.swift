@@ -114,6 +114,8 @@ extension Date {
     guard at == b.count else { return nil }
     let days = daysSince1970(year: year, month: month, day: day)
     let ms = days * 86_400_000 + hour * 3_600_000 + minute * 60_000 + second * 1000 + fraction - offset
+    // An offset or a leap second at the ends leads to what RFC 3339 cannot say, and could not be written again.
+    guard Self.rfc3339Milliseconds.contains(ms) else { return nil }
     self.init(milliseconds: ms)
   }
 }

@@ -152,6 +152,7 @@ final class QueueConsumer: Sendable {
 
   /// What a failed event needs is refused: no handler starts meanwhile, and who asks hears why.
   private func hold(_ error: RabbitMQError?) {
+    let error = error.map(advised)
     signals.update { signals in
       let state = signals.consumers[number]
       guard state.phase == .consuming || state.phase == .refused, state.reader != nil else { return }
@@ -159,6 +160,10 @@ final class QueueConsumer: Sendable {
       signals.consumers[number].since = .now
       signals.consumers[number].lastFailure = error
     }
+  }
+
+  private func advised(_ error: RabbitMQError) -> RabbitMQError {
+    error.advised(reading.processor.failing.owner, rabbit.configuration)
   }
 
   /// Deliveries that wait in stores are handled as long as the queue is read.
@@ -195,13 +200,18 @@ final class QueueConsumer: Sendable {
   private func begin(_ reader: QueueReader, _ epoch: Lock<Int>) async throws(RabbitMQError) {
     try await rabbit.consuming.whenOpen(timeout: .seconds(86_400))
     epoch.withLock { $0 = rabbit.consuming.status.value.epoch }
-    try await rabbit.topology.redeclare(reading.entities)
+    do throws(RabbitMQError) {
+      try await rabbit.topology.redeclare(reading.entities)
+    } catch {
+      throw advised(error)
+    }
     do throws(RabbitMQError) {
       try await reader.start()
     } catch {
-      throw RabbitMQError(
-        error.code, "cannot consume \"\(queue)\": \(error.message)", isRetryable: error.isRetryable,
-        replyCode: error.replyCode)
+      throw advised(
+        RabbitMQError(
+          error.code, "cannot consume \"\(queue)\": \(error.message)", isRetryable: error.isRetryable,
+          replyCode: error.replyCode))
     }
   }
 

@@ -311,12 +311,19 @@ public struct DeadLetters: Sendable {
     }
   }
 
+  private var grant: String {
+    let configuration = rabbit.configuration
+    let user = configuration.authentication == .clientCertificate ? "USER" : configuration.user
+    let set = PermissionSet.deadLetterOperator(owner)
+    return "What this needs is granted by: \(set.command(user: user, virtualHost: configuration.virtualHost))"
+  }
+
   private func explained(_ error: RabbitMQError, _ queue: String) -> RabbitMQError {
     let text =
       switch error.code {
       case .notFound:
         "there is no queue \"\(queue)\": look at the service's name and the type's, or the service has never run"
-      case .accessRefused: "this user may not read \"\(queue)\": \(error.message)"
+      case .accessRefused: "this user may not read \"\(queue)\": \(error.message). \(grant)"
       default: "the dead letters \"\(queue)\" cannot be read: \(error.message)"
       }
     return RabbitMQError(error.code, text, isRetryable: error.isRetryable, replyCode: error.replyCode)
@@ -371,6 +378,9 @@ public struct DeadLetters: Sendable {
       }
       await mover.settle(untilPending: 0)
       report = mover.report
+    }
+    if case .refused(let text)? = report.stopped, text.contains("ACCESS_REFUSED") {
+      report.stopped = .refused("\(text). \(grant)")
     }
     return report
   }

@@ -15,7 +15,9 @@ enum StoredHeaders {
 
   static func headers(_ text: String?) throws -> [String: HeaderValue] {
     guard let text else { return [:] }
-    return try JSONDecoder().decode([String: Stored].self, from: Data(text.utf8)).mapValues(\.value)
+    let json = Data(text.utf8)
+    try Nesting.check(json)
+    return try JSONDecoder().decode([String: Stored].self, from: json).mapValues(\.value)
   }
 
   private struct Stored: Codable {

@@ -76,29 +76,4 @@ struct PermissionTests {
       }
     }
   }
-
-  /// Runs `body` with a fresh user, and with what makes a configuration that user's.
-  private func withUser(
-    configure: String, write: String, read: String,
-    _ body: (_ name: String, _ change: @escaping (inout RabbitMQConfiguration) -> Void) async throws -> Void
-  ) async throws {
-    let name = unique("user")
-    let virtualHost = try TestBroker.configuration.virtualHost
-    _ = try await onThread {
-      try TestBroker.ctl("add_user", name, "secret of \(name)")
-      return try TestBroker.ctl("set_permissions", "-p", virtualHost, name, configure, write, read)
-    }
-    let result: Result<Void, any Error>
-    do {
-      try await body(name) {
-        $0.user = name
-        $0.password = "secret of \(name)"
-      }
-      result = .success(())
-    } catch {
-      result = .failure(error)
-    }
-    _ = try await onThread { try TestBroker.ctl("delete_user", name) }
-    try result.get()
-  }
 }
