@@ -62,6 +62,7 @@ public final class EventLog: Sendable, CustomStringConvertible {
   let writeAheadLog: WriteAheadLog
   /// Projections and mappers that run inside appends.
   let inline = InlineReaders()
+  let loader = StreamLoader()
   /// For readers in this process.
   let commits: CommitWaits
   /// For files with commits that a power cut could undo.

@@ -85,6 +85,7 @@ enum WarrenJSON {
   }()
 
   static func decode<T: Decodable>(_ body: Data) throws -> T {
+    if let value = TapeDecoder.decode(T.self, body) { return value }
     try Nesting.check(body)
     return try decoder.decode(T.self, from: body)
   }

@@ -66,7 +66,10 @@ extension EventFamily {
     }
     do {
       // A body such as `1},"x":{` would otherwise be valid only together with what is put around it.
-      _ = try WarrenJSON.decoder.decode(AnyJSON.self, from: body)
+      if JSONTape(Array(body)) == nil {
+        try Nesting.check(body)
+        _ = try WarrenJSON.decoder.decode(AnyJSON.self, from: body)
+      }
       var whole = Data((shape.isBare ? "{\"\(shape.key)\":{\"_0\":" : "{\"\(shape.key)\":").utf8)
       // The decoder ignores a byte order mark where it is allowed to, at the very beginning.
       whole.append(body.starts(with: [0xef, 0xbb, 0xbf]) ? body.dropFirst(3) : body)

@@ -49,6 +49,16 @@ public struct EventID: Hashable, Sendable, CustomStringConvertible {
   public var description: String { text }
 }
 
+extension EventID {
+  /// An id that was checked when it was stored.
+  package static func known(_ text: String) throws(WarrenError) -> EventID {
+    guard !text.isEmpty else { throw WarrenError(.invalidMetadata, "an event id is empty") }
+    return EventID(unchecked: text)
+  }
+
+  private init(unchecked text: String) { self.text = text }
+}
+
 private func uuidText(high: UInt64, low: UInt64) -> String {
   String(unsafeUninitializedCapacity: 36) { out in
     var at = 0

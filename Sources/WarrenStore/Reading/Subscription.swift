@@ -117,7 +117,7 @@ public final class Subscription: Service, CustomStringConvertible {
         }
         let rest = min(.seconds(30), options.keepsRecorded.map { $0 / 4 } ?? .seconds(30))
         if options.keepsRecorded != nil, ContinuousClock.now - touched >= rest {
-          try await log.transact { [reader] in try RetainingReaders.touch(reader, $0) }
+          try await sayThatItLives()
           touched = .now
         }
         await log.commits.next(after: generation, atMost: rest)
@@ -174,11 +174,8 @@ public final class Subscription: Service, CustomStringConvertible {
   private func step() async throws -> Bool {
     let batch = try await log.reading { try self.batch($0) }
     if batch.events.isEmpty {
-      // Nothing depends on it but where the next look begins.
-      guard batch.through - batch.from >= 10_000 || options.keepsRecorded != nil && batch.through > batch.from else {
-        return false
-      }
-      try await move(batch)
+      // Nothing depends on it but where the next look begins, and what the outbox keeps.
+      if batch.through - batch.from >= (options.keepsRecorded == nil ? 10_000 : 1000) { try await move(batch) }
       return false
     }
     switch handler {
@@ -193,6 +190,13 @@ public final class Subscription: Service, CustomStringConvertible {
       }
     }
     return true
+  }
+
+  /// With nothing to read for a while: what it has passed is kept for it no longer.
+  private func sayThatItLives() async throws {
+    let batch = try await log.reading { try self.batch($0) }
+    if batch.events.isEmpty, batch.through > batch.from { return try await move(batch) }
+    try await log.transact { [reader] in try RetainingReaders.touch(reader, $0) }
   }
 
   private func move(_ batch: Batch) async throws {

@@ -79,11 +79,14 @@ struct EventRow: Sendable {
   }
 
   /// The event in the current row of a statement that selects ``columns``.
-  static func event(_ row: RawStatement) throws -> EncodedEvent {
-    let type = try EventType(row.text(2) ?? "")
+  /// - Parameter isChecked: names are taken as they were checked when they were stored, which is half of the work. Not for what
+  ///   goes to a broker.
+  static func event(_ row: RawStatement, isChecked: Bool = false) throws -> EncodedEvent {
+    let (type, id) = (row.text(2) ?? "", row.text(3) ?? "")
     let trace = TraceContext(traceparent: row.text(12), tracestate: row.text(13), baggage: row.text(14))
     var metadata = EventMetadata(
-      id: try EventID(row.text(3) ?? ""), type: type, source: row.text(5),
+      id: isChecked ? try EventID.known(id) : try EventID(id),
+      type: isChecked ? try EventType.known(type) : try EventType(type), source: row.text(5),
       time: row.optionalInt(6).map { Date(milliseconds: $0) }, key: row.text(8), subject: row.text(9),
       correlationID: row.text(10), causationID: row.text(11), trace: trace.isEmpty ? nil : trace,
       contentType: row.text(15), headers: try StoredHeaders.headers(row.text(18)))

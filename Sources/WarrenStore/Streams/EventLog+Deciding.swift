@@ -36,13 +36,12 @@ extension EventLog {
     attempts: Int = 10
   ) async throws -> Decision<D> {
     let stream = try StreamName(category: D.category, id: id)
-    if let request, let first = try await earlier(request) {
-      let folded = try await fold(D.self, stream, at: .latest)
-      return Decision(state: folded.state, events: [], appended: try first.checked(stream, request))
-    }
     var attempt = 1
     while true {
-      var folded = try await fold(D.self, stream, at: .latest)
+      var (folded, first) = try await load(D.self, stream, request)
+      if let request, let first {
+        return Decision(state: folded.state, events: [], appended: try first.checked(stream, request))
+      }
       let events = try folded.state.decide(command)
       if events.isEmpty, request == nil {
         return Decision(
@@ -59,7 +58,7 @@ extension EventLog {
         let appended = try await append(prepared)
         guard !appended.isRepeat else {
           // The same request, at the same time.
-          let now = try await fold(D.self, stream, at: .latest)
+          let now = try await load(D.self, stream, nil).folded
           return Decision(state: now.state, events: [], appended: appended)
         }
         return Decision(state: folded.state, events: events, appended: appended)
@@ -99,17 +98,23 @@ extension EventLog {
   public func state<D: Decider>(
     _ type: D.Type, _ id: String, at moment: StreamMoment = .latest
   ) async throws -> Folded<D> {
-    try await fold(D.self, try StreamName(category: D.category, id: id), at: moment)
+    let stream = try StreamName(category: D.category, id: id)
+    if moment == .latest { return try await load(D.self, stream, nil).folded }
+    return try await reading { try StreamFold.fold(D.self, stream, at: moment, $0) }
   }
 
-  private func fold<D: Decider>(
-    _ type: D.Type, _ stream: StreamName, at moment: StreamMoment
-  ) async throws -> Folded<D> {
-    try await reading { try StreamFold.fold(D.self, stream, at: moment, $0) }
-  }
-
-  private func earlier(_ request: String) async throws -> Appended? {
-    try await reading { try StreamWriter.known(request, $0) }
+  /// The state of a stream now, and what a request came to before.
+  private func load<D: Decider>(
+    _ type: D.Type, _ stream: StreamName, _ request: String?
+  ) async throws -> (folded: Folded<D>, first: Appended?) {
+    let wish = StreamLoader.Wish(stream: stream, request: request, snapshot: StreamFold.snapshotKind(D.self))
+    let loaded = try await loader.load(wish, from: self)
+    if let folded = try StreamFold.fold(D.self, loaded, of: stream) { return (folded, loaded.known) }
+    // A snapshot that cannot be read is passed over.
+    let whole = try await reading {
+      try StreamFold.fold(D.self, stream, at: .latest, useSnapshots: false, $0)
+    }
+    return (whole, loaded.known)
   }
 }
 

@@ -64,7 +64,8 @@ public struct RecordedEvent: Sendable, Hashable {
   init(_ row: RawStatement) throws {
     let stream = StreamName(trusted: row.text(EventRow.columnCount) ?? "")
     self.init(
-      try EventRow.event(row), row.int(0), stream, row.int(EventRow.columnCount + 1), recordedAt: row.int(7),
+      try EventRow.event(row, isChecked: true), row.int(0), stream, row.int(EventRow.columnCount + 1),
+      recordedAt: row.int(7),
       isPublic: !row.isNull(1))
   }
 }

@@ -27,10 +27,27 @@ public struct Folded<D: Decider>: Sendable {
   public internal(set) var version: Int64
 }
 
+extension Folded {
+  mutating func add(_ event: LoadedStream.Event, of stream: StreamName) throws(StoreError) {
+    do throws(WarrenError) {
+      let type = try EventType.known(event.type)
+      state.evolve(try D.Event.read(type: type, body: event.body, metadata: event.metadata(type)))
+    } catch {
+      throw StoreError(.undecodable, "event \(event.version) of stream \(stream): \(error.message)")
+    }
+    version = event.version
+  }
+}
+
+extension LoadedStream.Event {
+  /// As much of it as upcasters ask for.
+  fileprivate func metadata(_ type: EventType) -> EventMetadata {
+    EventMetadata(id: nil, type: type, headers: (try? StoredHeaders.headers(headers)) ?? [:])
+  }
+}
+
 /// Reads streams into states.
 enum StreamFold {
-  private static let pageRows = 1000
-
   /// The state of a stream, from its last snapshot where there is a usable one.
   static func fold<D: Decider>(
     _ type: D.Type, _ stream: StreamName, at moment: StreamMoment, useSnapshots: Bool = true, _ db: Database
@@ -44,22 +61,39 @@ enum StreamFold {
         select.reset()
         break
       }
-      let type = try EventType.known(select.text(1) ?? "")
-      do throws(WarrenError) {
-        let headers = select.isNull(5) ? nil : select.text(5)
-        folded.state.evolve(
-          try D.Event.read(type: type, body: select.data(2), metadata: metadata(type, headers)))
+      do throws(StoreError) {
+        try folded.add(
+          .init(
+            version: version, type: select.text(1) ?? "", body: select.data(2),
+            headers: select.isNull(5) ? nil : select.text(5)), of: stream)
       } catch {
         select.reset()
-        throw StoreError(.undecodable, "event \(version) of stream \(stream): \(error.message)")
+        throw error
       }
-      folded.version = version
     }
     return folded
   }
 
-  private static func metadata(_ type: EventType, _ headers: String?) -> EventMetadata {
-    EventMetadata(id: nil, type: type, headers: (try? StoredHeaders.headers(headers)) ?? [:])
+  /// The state of what was loaded; nil when its snapshot cannot be read, and the events before it are needed.
+  static func fold<D: Decider>(_ type: D.Type, _ loaded: LoadedStream, of stream: StreamName) throws -> Folded<D>? {
+    var folded = Folded(state: D(), version: 0)
+    if let snapshot = loaded.snapshot {
+      guard let kind = D.self as? any SnapshottingDecider.Type, let state = decoded(kind, snapshot.state, as: D.self)
+      else { return nil }
+      folded = Folded(state: state, version: snapshot.version)
+    }
+    for event in loaded.events { try folded.add(event, of: stream) }
+    return folded
+  }
+
+  private static func decoded<S: SnapshottingDecider, D: Decider>(_ kind: S.Type, _ state: Data, as: D.Type) -> D? {
+    try? JSONDecoder().decode(S.self, from: state) as? D
+  }
+
+  /// Of the snapshots that can serve a decider.
+  static func snapshotKind<D: Decider>(_ type: D.Type) -> (kind: String, format: Int)? {
+    guard let kind = D.self as? any SnapshottingDecider.Type else { return nil }
+    return (kind.category, kind.snapshotVersion)
   }
 
   /// Only what folding needs: reading an event's twenty columns costs more than decoding a small body.
@@ -104,7 +138,7 @@ enum StreamFold {
   ) throws -> Folded<D>? {
     let found = try Snapshots.read(stream, kind: S.category, format: S.snapshotVersion, notAfter: version, db)
     // One that cannot be read is passed over.
-    guard let found, let state = try? JSONDecoder().decode(S.self, from: found.state) as? D else { return nil }
+    guard let found, let state = decoded(kind, found.state, as: D.self) else { return nil }
     return Folded(state: state, version: found.version)
   }
 

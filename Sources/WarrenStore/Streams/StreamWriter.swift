@@ -26,7 +26,13 @@ enum StreamWriter {
   static func append(
     _ appends: [PreparedAppend], bounds: Bounds, inline: InlineReaders, _ db: Database
   ) throws -> [Outcome] {
-    let readers = try inline.readers(db)
+    let readers: [InlineReaders.Reader]
+    do {
+      readers = try inline.readers(db)
+    } catch let error as StoreError {
+      // Others in the group, which do not append, have nothing to do with it.
+      return appends.map { _ in .failure(error) }
+    }
     var plan = Plan(db, keepsEvents: !readers.isEmpty)
     for append in appends { try plan.admit(append) }
     try plan.write(bounds)

@@ -92,6 +92,14 @@ struct ProjectionTests {
     let error = await thrown(StoreError.self) { _ = try await other.deposit(1, to: "a") }
     #expect(error?.code == .projectionMissing)
     #expect(error?.message.contains("balances/1") == true)
+    // Its neighbours in a group have nothing to do with it.
+    let held = try await HeldWriter(other.database)
+    async let lost: StoreError? = thrown(StoreError.self) { _ = try await other.deposit(1, to: "a") }
+    async let kept: Void = { _ = try await other.record(Happened(number: 1)) }()
+    try await expectEventually { other.committer.waitingCount == 2 }
+    held.letGo()
+    try await kept
+    #expect(await lost?.code == .projectionMissing)
     try await other.add(inline: Balances())
     _ = try await other.deposit(1, to: "a")
     #expect(try await log.balance("a") == 2)
@@ -102,7 +110,7 @@ struct ProjectionTests {
     let stale = await thrown(StoreError.self) { _ = try await other.deposit(1, to: "a") }
     #expect(stale?.code == .projectionMissing)
     try await withProjector(log, Balances()) { _ in
-      try await log.wait(for: Balances(), reached: LogPosition(rawValue: 3))
+      try await log.wait(for: Balances(), reached: LogPosition(rawValue: 4))
     }
     #expect(try await log.balance("a") == 3)
     // And back inside.
@@ -118,7 +126,7 @@ struct ProjectionTests {
     let isDone = Lock(false)
     let total = Lock(2000)
     try await withProjector(log, Balances()) { first in
-      try await log.wait(for: Balances(), reached: LogPosition(rawValue: 2000))
+      try await log.wait(for: Balances(), reached: LogPosition(rawValue: 2000), timeout: .seconds(60))
       // Readers see whole tables of one version or the other, and never none.
       let reading = Task {
         var seen: [Int] = []
@@ -142,10 +150,10 @@ struct ProjectionTests {
       }
       let second = Balances(version: 2, factor: 10)
       let last = try await withProjector(log, second) { _ in
-        try await log.wait(for: second, reached: LogPosition(rawValue: 2100), timeout: .seconds(30))
+        try await log.wait(for: second, reached: LogPosition(rawValue: 2100), timeout: .seconds(60))
         isDone.withLock { $0 = true }
         let last = try await writing.value
-        try await log.wait(for: second, reached: last)
+        try await log.wait(for: second, reached: last, timeout: .seconds(60))
         return last
       }
       let seen = try await reading.value

@@ -92,10 +92,14 @@ final class Worker: Sendable {
   struct Failed: Error, CustomStringConvertible { var description: String }
   private let process: Process
 
-  init(_ file: String, writer: Int, count: Int, seed: UInt64, environment: [String: String] = [:]) throws {
+  convenience init(_ file: String, writer: Int, count: Int, seed: UInt64, environment: [String: String] = [:]) throws {
+    try self.init([file, "\(writer)", "\(count)", "\(seed)"], environment)
+  }
+
+  init(_ arguments: [String], _ environment: [String: String] = [:]) throws {
     process = Process()
     process.executableURL = Self.program
-    process.arguments = [file, "\(writer)", "\(count)", "\(seed)"]
+    process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     process.standardOutput = output
     output.fileHandleForReading.readabilityHandler = { [acknowledged] handle in
