@@ -64,7 +64,7 @@ struct PermissionSetTests {
           try await publisher.publish(Numbered(type, 1))
           #expect(try await service.rabbit.waitForDepth(service.workQueue(type), 1))
           let reading = await error(RabbitMQError.self) {
-            try await rabbit.look(at: service.workQueue(type), timeout: .seconds(2))
+            _ = try await rabbit.look(at: service.workQueue(type), timeout: .seconds(2))
           }
           #expect(reading?.code == .accessRefused)
           let declaring = await error(RabbitMQError.self) {
@@ -149,7 +149,7 @@ struct PermissionSetTests {
           #expect(try await dead.discard(.type(type), .all, record: { _ in }).done == 2)
           #expect(try await service.ids(in: service.workQueue(type), count: 1) == ["0"])
           let reading = await error(RabbitMQError.self) {
-            try await rabbit.look(at: service.workQueue(type), timeout: .seconds(2))
+            _ = try await rabbit.look(at: service.workQueue(type), timeout: .seconds(2))
           }
           #expect(reading?.code == .accessRefused)
         }
