@@ -13,11 +13,16 @@ import WarrenSupport
 
 /// A TCP proxy on loopback between a client and a broker, which fails in chosen ways.
 package final class FaultProxy: Sendable {
+  /// Which of a client's two connections; what a client of Warren calls itself says it.
+  package enum Role: Sendable { case publishing, consuming }
+
   /// What is done with bytes. `up` is from the client to the broker.
   package struct Behaviour: Sendable {
     /// Bytes are not read: the kernel's buffers fill, and the sender stands. Nobody sees an end.
     package var holdsUp = false
     package var holdsDown = false
+    /// Only these connections are held; nil is all.
+    package var heldRole: Role?
     /// After so many more bytes in this direction, all connections are reset. The bytes up to there arrive.
     package var cutAfterUp: Int?
     package var cutAfterDown: Int?
@@ -34,11 +39,13 @@ package final class FaultProxy: Sendable {
     var client: Int32
     var broker: Int32
     var isFrozen = false
+    var role: Role?
   }
   private struct State {
     var behaviour = Behaviour()
     var isClosed = false
     var wantsCut = false
+    var cutRole: Role?
     var wantsFreeze = false
     var accepted = 0
     var up = 0
@@ -77,8 +84,8 @@ package final class FaultProxy: Sendable {
   }
 
   package func behave(_ change: (inout Behaviour) -> Void) { state.withLock { change(&$0.behaviour) } }
-  /// Resets all connections now.
-  package func cut() { state.withLock { $0.wantsCut = true } }
+  /// Resets all connections now, or those of a role.
+  package func cut(_ role: Role? = nil) { state.withLock { ($0.wantsCut, $0.cutRole) = (true, role) } }
   /// Nothing passes on the connections of now any more, and nobody is told: they are half-open. New ones work.
   package func freeze() { state.withLock { $0.wantsFreeze = true } }
   /// Ends the proxy and its connections.
@@ -99,14 +106,15 @@ package final class FaultProxy: Sendable {
     var pairs: [Pair] = []
     var buffer = [UInt8](repeating: 0, count: 64 << 10)
     while true {
-      let (behaviour, isClosed, wantsCut, wantsFreeze) = state.withLock { state in
-        defer { (state.wantsCut, state.wantsFreeze) = (false, false) }
-        return (state.behaviour, state.isClosed, state.wantsCut, state.wantsFreeze)
+      let (behaviour, isClosed, wantsCut, cutRole, wantsFreeze) = state.withLock { state in
+        defer { (state.wantsCut, state.cutRole, state.wantsFreeze) = (false, nil, false) }
+        return (state.behaviour, state.isClosed, state.wantsCut, state.cutRole, state.wantsFreeze)
       }
       if wantsFreeze { for index in pairs.indices { pairs[index].isFrozen = true } }
       if isClosed || wantsCut {
-        for pair in pairs { reset(pair) }
-        pairs = []
+        let isMeant = { (pair: Pair) in isClosed || cutRole == nil || pair.role == cutRole }
+        for pair in pairs where isMeant(pair) { reset(pair) }
+        pairs.removeAll(where: isMeant)
       }
       if isClosed {
         shut(listener)
@@ -116,20 +124,24 @@ package final class FaultProxy: Sendable {
       for pair in pairs {
         // A negative descriptor is passed over: an end that nobody is told of would wake the loop again and again.
         let (client, broker) = pair.isFrozen ? (-1, -1) : (pair.client, pair.broker)
-        polled.append(pollfd(fd: client, events: behaviour.holdsUp ? 0 : Int16(POLLIN), revents: 0))
-        polled.append(pollfd(fd: broker, events: behaviour.holdsDown ? 0 : Int16(POLLIN), revents: 0))
+        let isHeld = behaviour.heldRole == nil || pair.role == behaviour.heldRole
+        polled.append(pollfd(fd: client, events: behaviour.holdsUp && isHeld ? 0 : Int16(POLLIN), revents: 0))
+        polled.append(pollfd(fd: broker, events: behaviour.holdsDown && isHeld ? 0 : Int16(POLLIN), revents: 0))
       }
       _ = poll(&polled, nfds_t(polled.count), 5)
       if behaviour.delay > 0 { usleep(behaviour.delay) }
       if polled[0].revents != 0 { accept(behaviour, &pairs) }
       var gone: [Int] = []
       for index in pairs.indices where polled.count > 2 * index + 2 {
-        if polled[2 * index + 1].revents & Int16(POLLIN) != 0,
-          !forward(pairs[index].client, pairs[index].broker, isUp: true, behaviour, &buffer)
-        {
-          gone.append(index)
-        } else if polled[2 * index + 2].revents & Int16(POLLIN) != 0,
-          !forward(pairs[index].broker, pairs[index].client, isUp: false, behaviour, &buffer)
+        if polled[2 * index + 1].revents & Int16(POLLIN) != 0 {
+          guard let count = forward(pairs[index].client, pairs[index].broker, isUp: true, behaviour, &buffer) else {
+            gone.append(index)
+            continue
+          }
+          if pairs[index].role == nil { pairs[index].role = Self.role(in: buffer[..<count]) }
+        }
+        if polled[2 * index + 2].revents & Int16(POLLIN) != 0,
+          forward(pairs[index].broker, pairs[index].client, isUp: false, behaviour, &buffer) == nil
         {
           gone.append(index)
         }
@@ -165,32 +177,38 @@ package final class FaultProxy: Sendable {
     pairs.append(Pair(client: client, broker: broker))
   }
 
-  /// False when the connection is over.
+  /// How many bytes; nil when the connection is over.
   private func forward(
     _ from: Int32, _ to: Int32, isUp: Bool, _ behaviour: Behaviour, _ buffer: inout [UInt8]
-  ) -> Bool {
+  ) -> Int? {
     var limit = min(buffer.count, behaviour.bytesPerTurn ?? buffer.count)
     let allowed = state.withLock { isUp ? $0.behaviour.cutAfterUp : $0.behaviour.cutAfterDown }
     if let allowed { limit = min(limit, allowed) }
     let count = limit == 0 ? 0 : recv(from, &buffer, limit, 0)
-    if limit > 0, count <= 0 { return false }
+    if limit > 0, count <= 0 { return nil }
     var sent = 0
     while sent < count {
       let n = buffer.withUnsafeBytes { send(to, $0.baseAddress.map { $0 + sent }, count - sent, Int32(MSG_NOSIGNAL)) }
-      if n <= 0 { return false }
+      if n <= 0 { return nil }
       sent += n
     }
-    return state.withLock { state in
+    state.withLock { state in
       if isUp { state.up += count } else { state.down += count }
-      guard let allowed else { return true }
+      guard let allowed else { return }
       let rest = allowed - count
       if isUp { state.behaviour.cutAfterUp = rest } else { state.behaviour.cutAfterDown = rest }
-      guard rest == 0 else { return true }
+      guard rest == 0 else { return }
       if isUp { state.behaviour.cutAfterUp = nil } else { state.behaviour.cutAfterDown = nil }
       // What was forwarded has to arrive before the end does.
       state.wantsCut = true
-      return true
     }
+    return count
+  }
+
+  /// Known from the login on, which is what a client sends first.
+  private static func role(in bytes: ArraySlice<UInt8>) -> Role? {
+    if bytes.firstRange(of: Array("/publish".utf8)) != nil { return .publishing }
+    return bytes.firstRange(of: Array("/consume".utf8)) != nil ? .consuming : nil
   }
 
   private func reset(_ pair: Pair) {

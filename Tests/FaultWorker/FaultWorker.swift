@@ -15,6 +15,9 @@ import WarrenRabbitMQ
 
 /// A worker that the fault tests kill: `FaultWorker SERVICE FILE [CULPRIT]`. Writes the number of each event that it has
 /// handled as a line to the file, and `ready` to standard output. It ends itself when it handles the number CULPRIT.
+///
+/// With `WARREN_WORKER=fails` handlers throw in their first round, to be tried again 100 ms later; with `stands` they write
+/// their line and do not end.
 @main
 struct FaultWorker {
   struct Note: Event {
@@ -28,6 +31,8 @@ struct FaultWorker {
     var number: Int
   }
 
+  struct NotYet: Error {}
+
   static func main() async throws {
     let arguments = CommandLine.arguments
     guard (3...4).contains(arguments.count), let url = ProcessInfo.processInfo.environment["RABBITMQ_URL"] else {
@@ -39,11 +44,17 @@ struct FaultWorker {
     logger.logLevel = .critical
     let culprit = arguments.count > 3 ? Int(arguments[3]) : nil
     let rabbit = try RabbitMQ(RabbitMQConfiguration(url: url), logger: logger)
-    let subscriber = Subscriber(rabbit, service: try ServiceName(arguments[1]), logger: logger) {
-      On(Note.self) { note, _ in
+    let manner = ProcessInfo.processInfo.environment["WARREN_WORKER"]
+    var options = Subscriber.Options()
+    options.retryLadder = [.milliseconds(100)]
+    options.retry = RetryPolicy(delays: [.milliseconds(100)])
+    let subscriber = Subscriber(rabbit, service: try ServiceName(arguments[1]), options: options, logger: logger) {
+      On(Note.self) { note, context in
         if note.number == culprit { abort() }
+        if manner == "fails", context.attempt == 1 { throw NotYet() }
         try await Task.sleep(for: .microseconds(Int.random(in: 0...4000)))
         write("\(note.number)", to: file)
+        if manner == "stands" { try await Task.sleep(for: .seconds(3600)) }
       }
       if culprit != nil {
         On(Other.self) { other, _ in

@@ -92,7 +92,8 @@ import WarrenSupport
           options.prefetch = 400
           options.gracePeriod = .milliseconds(100)
           return Subscriber(
-            proxied, service: service, options: options, logger: Logger(label: "silent") { _ in SwiftLogNoOpLogHandler() }
+            proxied, service: service, options: options,
+            logger: Logger(label: "silent") { _ in SwiftLogNoOpLogHandler() }
           ) { [Self.handler(plan, log, sights)] }
         }
         return try await self.run(plan, subscriber, rabbit, proxy, log, sights, "\(name).dead.\(Move.eventType)")

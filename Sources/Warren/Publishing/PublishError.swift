@@ -31,7 +31,7 @@ public struct PublishError: Error, Sendable, CustomStringConvertible {
   /// True when the same publish may succeed later.
   public var isRetryable: Bool { code != .refused }
   /// True when the event may be in queues although this error was thrown.
-  public var mayHaveBeenPublished: Bool { code == .unknown }
+  public var mayHaveBeenPublished: Bool { code == .unknown || code == .congested }
 
   /// The error for an outcome; nil when it was confirmed.
   public init?(_ outcome: PublishOutcome, of event: EventMetadata) {
@@ -74,7 +74,12 @@ public struct BatchPublishError: Error, Sendable, CustomStringConvertible {
   }
   /// True when one or more of those that failed may be in queues.
   public var mayHaveBeenPublished: Bool {
-    outcomes.contains { if case .unknown = $0 { true } else { false } }
+    outcomes.contains { outcome in
+      switch outcome {
+      case .unknown, .congested: true
+      case .confirmed, .unroutable, .refused, .notPublished: false
+      }
+    }
   }
 
   /// The text for messages and logs.

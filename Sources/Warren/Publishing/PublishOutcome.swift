@@ -6,7 +6,8 @@ public enum PublishOutcome: Hashable, Sendable {
   case unroutable(String)
   /// The broker refuses this event, or everything on its exchange: missing exchange, missing permission, too large.
   case refused(String)
-  /// A queue could not take it: it is full, or has no leader. Not the event's fault.
+  /// A queue could not take it: it is full, has no leader, or was just deleted. Not the event's fault. Other queues of its
+  /// exchange may have taken it.
   case congested(String)
   /// Nothing of it was written to the connection: it was certainly not published.
   case notPublished(String)

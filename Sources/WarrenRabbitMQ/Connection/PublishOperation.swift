@@ -26,6 +26,7 @@ package final class PublishOperation: TimerEntry, @unchecked Sendable {
   private struct State {
     var isWritten = false
     var isRepaired = false
+    var isInDoubt = false
     var outcome: PublishOutcome?
     var waiter: CheckedContinuation<PublishOutcome, Never>?
   }
@@ -56,6 +57,20 @@ package final class PublishOperation: TimerEntry, @unchecked Sendable {
 
   package func settle(_ outcome: PublishOutcome) {
     settle { _ in outcome }
+  }
+
+  /// It was written, and its confirm was lost: it may be in queues already, whatever is said when it is written again.
+  func becomesDoubtful() { state.withLock { $0.isInDoubt = true } }
+
+  /// What the broker says about the last time that it was written: a no says nothing about an earlier one.
+  func settleLastWrite(_ outcome: PublishOutcome) {
+    let isInDoubt = state.withLock { $0.isInDoubt }
+    switch outcome {
+    case .unroutable(let text) where isInDoubt, .refused(let text) where isInDoubt,
+      .congested(let text) where isInDoubt:
+      settle(.unknown("written, but its confirm was lost; written again: \(text)"))
+    case .confirmed, .unroutable, .refused, .congested, .notPublished, .unknown: settle(outcome)
+    }
   }
 
   var isSettled: Bool { state.withLock { $0.outcome != nil } }

@@ -218,12 +218,20 @@ package final class PublishingChannel: Sendable {
     for operation in operations {
       let isMissing = error.replyCode == 404 && configuration.topology == .declare
       if isMissing, EntityNames.type(ofExchange: operation.exchange) != nil, operation.claimRepair() {
+        // One of them found no exchange; those before it may be in queues, and those behind it were thrown away.
+        if operation !== operations.last { operation.becomesDoubtful() }
         repairs[operation.exchange, default: []].append(operation)
       } else {
         rest.append(operation)
       }
     }
-    for operation in rest { operation.settle(.refused(error.message)) }
+    // What is missing or forbidden now was there when an earlier copy was written; what is wrong about an event was so then.
+    let isNew =
+      [403, 404].contains(error.replyCode) && error.exchangeInText != nil
+      && !error.message.contains("access to topic '")
+    for operation in rest {
+      if isNew { operation.settleLastWrite(.refused(error.message)) } else { operation.settle(.refused(error.message)) }
+    }
     for (exchange, operations) in repairs {
       let isFirst = state.withLock { state in
         defer { state.repairs[exchange, default: []].append(contentsOf: operations) }
@@ -250,7 +258,7 @@ package final class PublishingChannel: Sendable {
     }
     for operation in operations {
       if let failure, !failure.isRetryable {
-        operation.settle(.refused(failure.message))
+        operation.settleLastWrite(.refused(failure.message))
       } else {
         operation.abandon(because: failure?.message ?? reason ?? "the exchange \(exchange) is missing")
       }

@@ -106,7 +106,7 @@ struct PublisherProcess: AsyncParsableCommand {
         } catch {
           book.note(.unknown, tick)
         }
-        try? await Task.sleep(for: .microseconds(Int.random(in: 15_000...45_000)))
+        try? await Task.sleep(for: .microseconds(Int.random(in: 40_000...160_000)))
       }
     }
 

@@ -91,9 +91,10 @@ struct Report {
         text +=
           "; may be missing at the subscriptions that are hit: what was made before they got the first event again"
       }
-      if !expected.reported.isEmpty { text += "; it is reported in the worker's log" }
+      if !expected.reported.isEmpty { text += "; it is reported, in the worker's log or to who publishes" }
       lines.append("| \(fault.title) | \(expected.resumesWithin / .seconds(1)) s | \(text) |")
     }
+    lines += ["", "In the phase `recovering` 3 s more, which a try to connect may be waiting for."]
     let impossible = Cell.all.filter { $0.obstacle != nil }
     lines += ["", "Not applicable:"] + [""]
     lines += impossible.map { "- \($0.fault.title), \($0.phase.title): \($0.obstacle ?? "")." }

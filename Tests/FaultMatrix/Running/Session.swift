@@ -21,6 +21,9 @@ final class Session {
   private(set) var publisher: Child?
   private(set) var worker: Child?
   private var lives = 0
+  private var readySince: ContinuousClock.Instant?
+  /// How long it has been ready.
+  var age: Duration { readySince.map { .now - $0 } ?? .zero }
   /// After the first runs of a process, by its id.
   private var memory: [Int32: (since: Int, kilobytes: Int)] = [:]
   private(set) var effects: DatabaseQueue?
@@ -74,6 +77,7 @@ final class Session {
     if await publisher?.waitUntilReady(within: .seconds(60)) != true {
       throw Failed(description: "the publisher is not ready")
     }
+    if readySince == nil { readySince = .now }
     if effects == nil { effects = try DatabaseQueue(path: "\(folder)/worker.sqlite", configuration: Self.reading) }
   }
 

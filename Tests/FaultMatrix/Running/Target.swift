@@ -51,16 +51,16 @@ struct Target: Sendable {
     try await evaluate(
       """
       rabbit_auth_backend_internal:add_user(<<"\(name)">>, <<"\(name)">>, <<"test">>),
-      rabbit_auth_backend_internal:set_permissions(<<"\(name)">>, <<"/">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>).
+      \(Self.permissions(of: name, ".*")).
       """)
   }
 
-  func allow(_ name: String, _ pattern: String) async throws {
-    try await evaluate(
-      """
-      rabbit_auth_backend_internal:set_permissions(<<"\(name)">>, <<"/">>,
-        <<"\(pattern)">>, <<"\(pattern)">>, <<"\(pattern)">>, <<"test">>).
-      """)
+  /// Sets all three rights of a user.
+  static func permissions(of name: String, _ pattern: String) -> String {
+    """
+    rabbit_auth_backend_internal:set_permissions(<<"\(name)">>, <<"/">>,
+      <<"\(pattern)">>, <<"\(pattern)">>, <<"\(pattern)">>, <<"test">>)
+    """
   }
 
   func removeUser(_ name: String) async throws {

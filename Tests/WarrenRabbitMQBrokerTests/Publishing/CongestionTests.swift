@@ -22,7 +22,8 @@ struct CongestionTests {
       let thrown = try #require(await error(PublishError.self) { try await publisher.publish(Numbered(type, 20)) })
       #expect(thrown.code == .congested)
       #expect(thrown.isRetryable)
-      #expect(!thrown.mayHaveBeenPublished)
+      // This queue has it not; others of the exchange might.
+      #expect(thrown.mayHaveBeenPublished)
 
       let got = try await foreign { try $0.take(queue, 5) }
       #expect(got.map(\.text) == ["0", "1", "2", "3", "4"])

@@ -42,8 +42,9 @@ struct CulpritTests {
     }
   }
 
-  /// Where Warren owns the exchange it comes back, and every event with it: those of its type are unroutable, because the
-  /// bindings went with the old one.
+  /// Where Warren owns the exchange it comes back, and every event with it: those of its type are unroutable now, because the
+  /// bindings went with the old one. But the broker closes the channel for one of them, and says nothing about those before:
+  /// they may have been routed by the old exchange.
   @Test func aDeletedExchangeIsDeclaredAgain() async throws {
     try await withTestBroker { rabbit, litter in
       let good = try litter.type("good")
@@ -57,9 +58,19 @@ struct CulpritTests {
       let events = (0..<300).map { EncodedEvent($0 % 100 == 50 ? gone : good, "\($0)".utf8) }
       let outcomes = await publisher.publish(encoded: events)
       for (number, outcome) in outcomes.enumerated() {
-        #expect(outcome.kind == (number % 100 == 50 ? "unroutable" : "confirmed"), "\(number): \(outcome)")
+        guard number % 100 == 50 else {
+          #expect(outcome == .confirmed, "\(number)")
+          continue
+        }
+        // How many of them were on the wire when the channel was closed is a matter of time; the last one never arrived.
+        let isSure = outcome.kind == "unroutable"
+        #expect(isSure || number < 250 && outcome.kind == "unknown", "\(number): \(outcome)")
+        #expect(outcome.text.contains("no queue is bound"), "\(number): \(outcome)")
       }
       try await expectAll(events.filter { $0.metadata.type == good }, in: queue, of: rabbit)
+      // One alone is the one that the channel was closed for.
+      try await rabbit.topology.perform(.deleteExchange(EntityNames.exchange(of: gone)))
+      #expect(await publisher.publish(encoded: [.init(gone, [2])]).map(\.kind) == ["unroutable"])
       try await rabbit.topology.perform(.bind(queue: lost, exchange: EntityNames.exchange(of: gone), key: "#"))
       #expect(await publisher.publish(encoded: [.init(gone, [3])]) == [.confirmed])
       #expect(try await rabbit.depth(lost) == 2)

@@ -8,7 +8,7 @@ final class Worker: Sendable {
   private let ended = Watched<Int32?>(nil)
   let processID: Int32
 
-  init(service: String, file: String, culprit: Int? = nil) throws {
+  init(service: String, file: String, culprit: Int? = nil, environment: [String: String] = [:]) throws {
     let process = Process()
     process.executableURL = Self.program
     process.arguments = [service, file] + (culprit.map { ["\($0)"] } ?? [])
@@ -16,7 +16,7 @@ final class Worker: Sendable {
       "RABBITMQ_URL": TestBroker.url,
       // Ended by itself is what it is for.
       "SWIFT_BACKTRACE": "enable=no",
-    ]) { $1 }
+    ]) { $1 }.merging(environment) { $1 }
     let output = Pipe()
     process.standardOutput = output
     process.terminationHandler = { [ended] process in

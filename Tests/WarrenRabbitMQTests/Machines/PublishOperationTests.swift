@@ -44,6 +44,29 @@ import WarrenSupport
     #expect(await written.outcome() == .unknown("written, but not confirmed: the connection ended"))
   }
 
+  /// An earlier write of it may have arrived, whatever becomes of the last one.
+  @Test func aNoToASecondWriteIsNoNoToTheFirst() async throws {
+    for no in [PublishOutcome.unroutable("u"), .refused("r"), .congested("c")] {
+      let once = try operation()
+      _ = once.claim()
+      once.settleLastWrite(no)
+      #expect(await once.outcome() == no)
+      let twice = try operation()
+      _ = twice.claim()
+      twice.becomesDoubtful()
+      _ = twice.claim()
+      twice.settleLastWrite(no)
+      guard case .unknown = await twice.outcome() else {
+        Issue.record("\(no) for an event whose first confirm was lost")
+        continue
+      }
+    }
+    let confirmed = try operation()
+    confirmed.becomesDoubtful()
+    confirmed.settleLastWrite(.confirmed)
+    #expect(await confirmed.outcome() == .confirmed)
+  }
+
   @Test func theDeadlineSaysTheSame() async throws {
     guard case .notPublished(let text) = await (try operation(timeout: .milliseconds(5))).outcome() else {
       Issue.record("an event that was not written is not unknown")

@@ -30,6 +30,8 @@ struct ConfirmWindow<Item> {
   }
 
   var isEmpty: Bool { count == 0 }
+  /// What is not settled, in the order of the tags.
+  var items: [Item] { slots.compactMap { $0?.item } }
 
   /// An item larger than the whole bound still goes, alone.
   func hasRoom(for size: Int) -> Bool {
@@ -69,7 +71,7 @@ struct ConfirmWindow<Item> {
 
   /// Empties the window, when its channel is gone: what was not settled, in order. Tags begin at 1 again.
   mutating func reset() -> [Item] {
-    let items = slots.compactMap { $0?.item }
+    let items = items
     slots.removeAll()
     (firstTag, count, bytes) = (1, 0, 0)
     return items

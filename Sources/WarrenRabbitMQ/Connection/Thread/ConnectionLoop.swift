@@ -346,9 +346,9 @@ final class ConnectionLoop {
       channel.publishes.settle(tag, multiple: multiple, accepted: accepted) { operation, verdict in
         switch verdict {
         case .acked: operation.settle(.confirmed)
-        case .returned(let reason): operation.settle(.unroutable(reason))
+        case .returned(let reason): operation.settleLastWrite(.unroutable(reason))
         case .nacked:
-          operation.settle(
+          operation.settleLastWrite(
             .congested("a queue of \(operation.exchange) did not take the event: it is full or has no leader"))
         }
       }
@@ -411,7 +411,11 @@ final class ConnectionLoop {
     for slot in channel.requests.removeAll() { slot.settle(.failure(error)) }
     // A routing key that is forbidden is not the fault of all that goes to its exchange.
     let named = error.message.contains("access to topic '") ? nil : error.exchangeInText
+    // Those before the one that the broker closes for may be in queues already.
+    let unconfirmed = channel.publishes.window.items
     let blamed = channel.publishes.channelClosed(isBlamed: named.map { name in { $0.exchange == name } })
+    let culprits = Set(blamed.map(ObjectIdentifier.init))
+    for operation in unconfirmed where !culprits.contains(ObjectIdentifier(operation)) { operation.becomesDoubtful() }
     if !blamed.isEmpty { channel.listener.refused(blamed, error) }
     channel.phase = .opening
     channel.assembler = FrameAssembler(maximumBodySize: channel.assembler.maximumBodySize)
@@ -425,6 +429,7 @@ final class ConnectionLoop {
     numbers[channel.id] = nil
     if lastChannel === channel { lastChannel = nil }
     for slot in channel.requests.removeAll() { slot.settle(.failure(error)) }
+    for operation in channel.publishes.window.items { operation.becomesDoubtful() }
     let (written, unwritten) = channel.publishes.connectionLost()
     if !written.isEmpty || !unwritten.isEmpty { channel.listener.unsettled(written + unwritten) }
     if !channel.arrived.isEmpty {
