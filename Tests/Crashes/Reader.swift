@@ -10,7 +10,7 @@ struct Reader: AsyncParsableCommand {
   @Option var store: String
   /// Decides the form of the handler.
   @Option var seed: UInt64
-  @Flag var quorum = false
+  @Flag var classic = false
 
   func run() async throws {
     let log = try EventLog(path: store, source: "crash-reader")
@@ -29,10 +29,9 @@ struct Reader: AsyncParsableCommand {
     try await connecting.value
   }
 
-  /// One at a time, so that the order of the effects is the order of the deliveries. From a queue that counts no deliveries
-  /// unless told otherwise: so many kills would be taken for a crash loop, and innocents for its cause.
+  /// One at a time, so that the order of the effects is the order of the deliveries.
   private func handler(_ log: EventLog) -> InboxHandler {
-    let queue = QueueOptions(concurrency: 1, kind: quorum ? .quorum : .classicWithWeakerGuarantees)
+    let queue = QueueOptions(concurrency: 1, kind: classic ? .classicWithWeakerGuarantees : .quorum)
     let insert: @Sendable (CrashEvent, Database) throws -> Void = { event, db in
       try db.execute(sql: "INSERT INTO effect VALUES (?, ?)", arguments: [event.key, event.number])
     }

@@ -14,8 +14,8 @@ struct Run: AsyncParsableCommand {
   @Option(help: "Repeats the choices of an earlier run.")
   var seed: UInt64 = .random(in: 0...UInt64(UInt32.max))
 
-  @Flag(help: "Read from a quorum queue: its guard against crash loops takes part.")
-  var quorum = false
+  @Flag(help: "Read from a classic queue, which counts no deliveries.")
+  var classic = false
 
   @Flag(help: "Keep the files.")
   var keep = false
@@ -33,7 +33,7 @@ struct Run: AsyncParsableCommand {
         .beforeCheckpoint, .afterCheckpoint,
       ], &random)
     var reader = Victim(
-      name: "reader", arguments: ["--store", "\(folder)/reader.sqlite"] + (quorum ? ["--quorum"] : []),
+      name: "reader", arguments: ["--store", "\(folder)/reader.sqlite"] + (classic ? ["--classic"] : []),
       places: [
         .inHandler, .beforeHandlerCommit, .beforeCommit, .afterCommit, .afterHandlerCommit, .beforeAck, .afterAck,
       ], &random)
