@@ -17,6 +17,8 @@ extension RabbitMQError {
     guard let start = message.firstRange(of: "exchange '") else { return nil }
     let rest = message[start.upperBound...]
     guard let end = rest.firstRange(of: "' in vhost") else { return nil }
-    return String(rest[..<end.lowerBound])
+    let name = String(rest[..<end.lowerBound])
+    // The broker's own name for the default exchange, which has none on the wire (AMQP 0-9-1 §3.1.3.1).
+    return name == "amq.default" ? "" : name
   }
 }

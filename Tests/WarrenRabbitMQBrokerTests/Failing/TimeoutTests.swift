@@ -64,7 +64,7 @@ import WarrenSupport
         #expect(try await service.rabbit.waitForDepth(service.workQueue(Slow.eventType), 0))
         // Ending after all changes nothing.
         gate.open()
-        #expect(try await service.rabbit.depth(service.deadLetters(Slow.eventType)) == 2)
+        #expect(try await service.rabbit.waitForDepth(service.deadLetters(Slow.eventType), 2))
       }
       #expect(begun.all.count == 100)
       #expect(try await service.rabbit.depth(service.workQueue(Slow.eventType)) == 0)
