@@ -185,7 +185,7 @@ final class QueueReader: ChannelListener {
     return stillRunning.value
   }
 
-  private var keepsOrder: Bool { pace.order != nil || pace.isSingleActive }
+  private var keepsOrder: Bool { pace.order != nil || pace.window == .inOrder }
 
   /// Ends the consumer, behind the last acknowledgements and before its channel.
   ///
