@@ -175,13 +175,17 @@ final class QueueReader: ChannelListener {
       if !isIdle { _ = await stillRunning.wait(timeout: .seconds(1)) { $0 == 0 } }
       flush()
       if let channel {
-        await cancelConsumer(on: channel)
+        // Where order counts the channel is closed at once: the broker returns what arrives for a cancelled consumer before
+        // what the channel holds, and so in front of it. What was handled may come again then, and in its order.
+        if !keepsOrder { await cancelConsumer(on: channel) }
         await connection.closeChannel(channel)
       }
     }.value
     state.withLock { $0.channel = nil }
     return stillRunning.value
   }
+
+  private var keepsOrder: Bool { pace.order != nil || pace.window == .inOrder }
 
   /// Ends the consumer, behind the last acknowledgements and before its channel.
   ///
