@@ -8,7 +8,7 @@ import WarrenSupport
 @testable import WarrenRabbitMQ
 
 /// Messages that lie about themselves: about their content, their history, their number of tries.
-struct HostileContentTests {
+@Suite(.serialized) struct HostileContentTests {
   private struct Note: Event {
     static let eventType = freshType("content")
     var n: Int
