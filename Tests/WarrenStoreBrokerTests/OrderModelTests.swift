@@ -89,7 +89,8 @@ import WarrenSupport
           var options = Subscriber.Options()
           options.retry = RetryPolicy(
             inPlace: [.milliseconds(1)], delays: Array(repeating: .milliseconds(15), count: 90))
-          options.prefetch = 400
+          // A quarter of it may wait behind failing events, and that is everything there is: pausing is another test's matter.
+          options.prefetch = 1000
           options.gracePeriod = .milliseconds(100)
           return Subscriber(
             proxied, service: service, options: options,
