@@ -60,8 +60,8 @@
           expected.headers[Headers.sequence] = nil
           var found = raw.readable.properties
           found.headers[Headers.sequence] = nil
-          // NaN is not equal to itself.
-          if expected == expected, read.headers.count == Set(read.headers.keys).count,
+          // NaN is not equal to itself, unless it is in the very same storage.
+          if read == (try? MessageProperties(reading: input)), read.headers.count == Set(read.headers.keys).count,
             MessageProperties.exact(input) != nil
           {
             try expect(found == expected, "raw and whole reading disagree")
@@ -78,7 +78,10 @@
       back.headers[Headers.sequence] = nil
       var expected = exact
       expected.headers[Headers.sequence] = nil
-      if expected == expected { try expect(back == expected, "exact properties change when they are written") }
+      // As above.
+      if read == (try? MessageProperties(reading: input)) {
+        try expect(back == expected, "exact properties change when they are written")
+      }
     }
 
     /// Dead letters, as they are listed, copied and moved.
