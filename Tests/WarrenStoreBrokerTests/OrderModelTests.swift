@@ -84,7 +84,11 @@ import WarrenSupport
       var configuration = try TestBroker.plainConfiguration
       configuration.hosts[0].name = "127.0.0.1"
       configuration.hosts[0].port = proxy.port
-      return try await withRabbitMQ(configuration) { proxied in
+      // Not in the scope for scripts, where a subscriber ends whose first connection is cut.
+      let proxied = try RabbitMQ(configuration, logger: Logger(label: "silent") { _ in SwiftLogNoOpLogHandler() })
+      let connecting = Task { try await proxied.run() }
+      let result: Result<Bool, any Error>
+      do {
         let subscriber = { @Sendable () -> Subscriber in
           var options = Subscriber.Options()
           options.retry = RetryPolicy(
@@ -101,8 +105,14 @@ import WarrenSupport
         let owner = try QueueOwner(service: service)
         try await rabbit.topology.redeclare(
           TopologyEntity.subscription(owner, Move.eventType, .init(singleActiveConsumer: true)))
-        return try await self.run(plan, subscriber, rabbit, proxy, log, sights, "\(name).dead.\(Move.eventType)")
+        result = .success(
+          try await self.run(plan, subscriber, rabbit, proxy, log, sights, "\(name).dead.\(Move.eventType)"))
+      } catch {
+        result = .failure(error)
       }
+      connecting.cancel()
+      _ = await connecting.result
+      return try result.get()
     }
   }
 
