@@ -224,17 +224,36 @@ struct DeadLetterMovingTests {
       let raw = try await QueueLook.at(work, of: service.rabbit, count: 1) { messages, _ in messages[0] }
       #expect(Array(raw.body) == [0xff, 0x00, 0x1b])
       var expected = RawTable()
-      expected.add("warren-seq", "l", Array(raw.properties[18..<26]))
+      expected.add("warren-seq", "l", Array(repeating: 0, count: 7) + [1])
       expected.add("before", "S", RawTable.counted([0xff, 0xfe]))
       expected.add("deep", "F", RawTable.nested(60).bytes)
       expected.add("price", "D", [2, 0, 0, 1, 0])
-      #expect(raw.properties == [0x30, 0x80] + expected.bytes + [2] + id)
+      // Header by header, because RabbitMQ 4 sorts them.
+      #expect(try Self.headers(in: raw.properties) == Self.headers(in: [0x30, 0x80] + expected.bytes))
+      #expect(raw.properties.starts(with: [0x30, 0x80]))
+      #expect(raw.properties.suffix(1 + id.count) == [2] + id)
+      #expect(raw.properties.count == 2 + expected.bytes.count + 1 + id.count)
 
       var recorded: [DeadLetter] = []
       #expect(try await service.dead().discard(.type(type), .ids([fingerprint])) { recorded += $0 }.done == 1)
       #expect(recorded.map(\.id) == [fingerprint])
       #expect(try await service.rabbit.waitForDepth(dead, 0))
     }
+  }
+
+  /// Each header's name, kind and value as bytes.
+  private static func headers(in properties: [UInt8]) throws -> Set<[UInt8]> {
+    var reader = FieldReader(properties)
+    _ = try reader.number(2)
+    let end = Int(try reader.number(4)) + reader.position
+    var headers: Set<[UInt8]> = []
+    while reader.position < end {
+      let start = reader.position
+      _ = try reader.shortString()
+      try reader.skipFieldWhole()
+      headers.insert(Array(properties[start..<reader.position]))
+    }
+    return headers
   }
 
   private func fingerprintOfOneWithoutID(_ service: TestService, _ type: EventType) async throws -> String {
