@@ -34,11 +34,12 @@ final class ProbeTurns: Sendable {
   /// Ends the turn when the reading has got through, or there is nothing to read.
   func end(_ number: Int, after reader: QueueReader) async {
     var quietSince = ContinuousClock.now
-    while !reader.hasPassedProbe, !Task.isCancelled {
+    let end = quietSince + Self.patience
+    while ContinuousClock.now < end, !reader.hasPassedProbe, !Task.isCancelled {
       if reader.openCount > 0 { quietSince = .now }
       if .now - quietSince >= Self.quiet { break }
       try? await Task.sleep(for: .milliseconds(5))
     }
-    end(number)
+    self.end(number)
   }
 }

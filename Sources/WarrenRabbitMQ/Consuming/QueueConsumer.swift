@@ -81,12 +81,21 @@ final class QueueConsumer: Sendable {
     let ended = Watched<QueueReader.End?>(nil)
     let reader = makeReader(ended, isWary: isWary)
     // Of those that look for what ends the process.
-    let turn = if case .probing = reading.pace.window { await rabbit.probeTurns.begin() } else { nil as Int? }
-    let begun = await unlessUnwanted { () throws(RabbitMQError) in try await self.begin(reader, epoch) }
-    if case .success? = begun, let turn {
-      Task { [rabbit] in await rabbit.probeTurns.end(turn, after: reader) }
-    } else if let turn {
-      rabbit.probeTurns.end(turn)
+    let turn = Lock<Int?>(nil)
+    let begun = await unlessUnwanted { () throws(RabbitMQError) in
+      try await self.rabbit.consuming.whenOpen(timeout: .seconds(86_400))
+      if case .probing = self.reading.pace.window {
+        let number = await self.rabbit.probeTurns.begin()
+        turn.withLock { $0 = number }
+      }
+      try await self.begin(reader, epoch)
+    }
+    if let turn = turn.withLock({ $0 }) {
+      if case .success? = begun {
+        Task { [rabbit] in await rabbit.probeTurns.end(turn, after: reader) }
+      } else {
+        rabbit.probeTurns.end(turn)
+      }
     }
     switch begun {
     case nil:
@@ -103,7 +112,11 @@ final class QueueConsumer: Sendable {
       (state.lastFailure, state.attempts, state.reader) = (nil, 0, reader)
     }
     if !isFirst { logger.info("consuming again", metadata: place) }
-    let parking = Task { await handleParked(with: reader) }
+    let isParkingOver = Watched(false)
+    let parking = Task {
+      await handleParked(with: reader)
+      isParkingOver.update { $0 = true }
+    }
     let end = await watch(ended)
     parking.cancel()
     let failure: RabbitMQError
@@ -111,24 +124,23 @@ final class QueueConsumer: Sendable {
     case nil:
       enter(.stopping)
       await stop([reader])
-      await parking.value
+      await settle(isParkingOver)
       return .asked
     case .suspicious:
       logger.info(
         "an event has come back again and again: deliveries are taken one at a time until it is handled or dead-lettered",
         metadata: place)
       await stop([reader])
-      await parking.value
+      await settle(isParkingOver)
       return .suspicious
     case .orderBlocked:
       enter(.stopping)
       await stop([reader])
-      await parking.value
+      await settle(isParkingOver)
       return .orderBlocked
     case .lost(let error): failure = error
     }
     await reader.abandon()
-    await parking.value
     if failure.isOfConnection { await waitForNews(of: epoch.withLock { $0 }) }
     if !reader.isIdle { lost.append(reader) }
     return .failed(failure, consumedFor: .now - start)
@@ -164,9 +176,14 @@ final class QueueConsumer: Sendable {
   private func handleParked(with reader: QueueReader) async {
     await withTaskGroup(of: Void.self) { group in
       for parking in reading.parkings {
-        group.addTask { [queue] in
+        group.addTask { [queue, logger, place] in
           await parking.run(queue: queue) { parked in
-            guard let message = ParkedMessage.decode(parked.message) else { return .done }
+            guard let message = ParkedMessage.decode(parked.message) else {
+              logger.error(
+                "a parked event cannot be read and stays where it is: a newer Warren may have written it",
+                metadata: place)
+              return .leave
+            }
             switch await reader.handle(parked: message, key: parked.key) {
             case .acknowledge: return .done
             case .parkAgain(let next): return .again(next)
@@ -176,6 +193,12 @@ final class QueueConsumer: Sendable {
         }
       }
     }
+  }
+
+  /// What parked events came to is written down by now, unless a handler goes on although it was cancelled: its event is known
+  /// to the inbox, or handed out again by the next reading, which waits for this one's turn to end.
+  private func settle(_ isParkingOver: Watched<Bool>) async {
+    _ = await isParkingOver.wait(timeout: .seconds(2)) { $0 }
   }
 
   /// Until somebody resumes or stops it.
