@@ -95,6 +95,37 @@ import WarrenSupport
     }
   }
 
+  /// It knows nothing of cancellation; the subscriber ends by its grace period nevertheless.
+  @Test func aParkedHandlerThatDoesNotEndHoldsUpNoStop() async throws {
+    try await withService { service in
+      let (hangs, mayEnd, isOver) = (Watched(false), Watched(false), Watched(false))
+      var options = Subscriber.Options()
+      options.retry = RetryPolicy(delays: [.milliseconds(50)])
+      options.gracePeriod = .milliseconds(200)
+      let subscriber = Subscriber(service.rabbit, service: service.name, options: options) {
+        service.log.inbox.on(Step.self) { (_: Step, context: InboxContext) in
+          if context.attempt == 1 { throw Failure() }
+          hangs.update { $0 = true }
+          await Task { _ = await mayEnd.wait { $0 } }.value
+        }
+      }
+      let running = Task {
+        try await subscriber.run()
+        isOver.update { $0 = true }
+      }
+      try await subscriber.waitUntilReady()
+      try await service.publisher.publish(Step(key: "a", number: 1))
+      #expect(await hangs.wait(timeout: .seconds(10)) { $0 } != nil)
+      try await subscriber.pause()
+      running.cancel()
+      #expect(await isOver.wait(timeout: .seconds(10)) { $0 } != nil)
+      // Not handled, so it is still there.
+      #expect(try await service.log.parkedCount() == 1)
+      mayEnd.update { $0 = true }
+      try await running.value
+    }
+  }
+
   /// The broker, and the process, may be away while an event waits.
   @Test func parkedEventsOutliveTheSubscriber() async throws {
     try await withService { service in
