@@ -194,7 +194,12 @@ static const int warren_stream = SOCK_STREAM;
 
 /// A TCP socket that never blocks, is not inherited by child processes, sends at once, and whose writes raise no signal.
 static inline int warren_tcp_socket(int family) {
+#if defined(SOCK_CLOEXEC) && defined(SOCK_NONBLOCK)
+  // At once: a child process started between two calls would keep the connection open after its owner closed it.
+  int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+#else
   int fd = socket(family, SOCK_STREAM, IPPROTO_TCP);
+#endif
   if (fd < 0) return -1;
   int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -202,10 +207,12 @@ static inline int warren_tcp_socket(int family) {
 #if defined(SO_NOSIGPIPE)
   setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
 #endif
+#if !defined(SOCK_CLOEXEC) || !defined(SOCK_NONBLOCK)
   if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
     close(fd);
     return -1;
   }
+#endif
   return fd;
 }
 

@@ -11,6 +11,14 @@ import WarrenSupport
   import Darwin
 #endif
 
+#if os(Linux)
+  // Linux has it; the C library shows it only to programs that ask for extensions.
+  @_silgen_name("accept4") private func accept4(
+    _ descriptor: Int32, _ address: UnsafeMutablePointer<sockaddr>?, _ length: UnsafeMutablePointer<socklen_t>?,
+    _ flags: Int32
+  ) -> Int32
+#endif
+
 /// A TCP proxy on loopback between a client and a broker, which fails in chosen ways.
 package final class FaultProxy: Sendable {
   /// Which of a client's two connections; what a client of Warren calls itself says it.
@@ -64,7 +72,7 @@ package final class FaultProxy: Sendable {
   }
 
   private static func listen() throws -> (descriptor: Int32, port: Int) {
-    let descriptor = kept(socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0))
+    let descriptor = socket()
     var address = loopback(0)
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
     let isBound = withUnsafeMutablePointer(to: &address) { pointer in
@@ -77,11 +85,23 @@ package final class FaultProxy: Sendable {
     return (descriptor, Int(UInt16(bigEndian: address.sin_port)))
   }
 
-  /// From programs that this one starts.
-  private static func kept(_ descriptor: Int32) -> Int32 {
-    _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-    return descriptor
+  /// Kept from programs that this one starts, in one step: a child that inherits an end keeps a cut connection open.
+  private static func socket() -> Int32 {
+    #if canImport(Darwin)
+      kept(Darwin.socket(AF_INET, SOCK_STREAM, 0))
+    #elseif canImport(Musl)
+      Musl.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
+    #else
+      Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    #endif
   }
+
+  #if canImport(Darwin)
+    private static func kept(_ descriptor: Int32) -> Int32 {
+      _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+      return descriptor
+    }
+  #endif
 
   package func behave(_ change: (inout Behaviour) -> Void) { state.withLock { change(&$0.behaviour) } }
   /// Resets all connections now, or those of a role.
@@ -153,16 +173,14 @@ package final class FaultProxy: Sendable {
 
   private func accept(_ behaviour: Behaviour, _ pairs: inout [Pair]) {
     #if canImport(Darwin)
-      let client = Darwin.accept(listener, nil, nil)
-    #elseif canImport(Musl)
-      let client = Musl.accept(listener, nil, nil)
+      let client = Self.kept(Darwin.accept(listener, nil, nil))
     #else
-      let client = Glibc.accept(listener, nil, nil)
+      let client = accept4(listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
     #endif
-    guard Self.kept(client) >= 0 else { return }
+    guard client >= 0 else { return }
     state.withLock { $0.accepted += 1 }
     if behaviour.refuses { return reset(Pair(client: client, broker: -1)) }
-    let broker = Self.kept(socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0))
+    let broker = Self.socket()
     var target = target
     let status = withUnsafePointer(to: &target) { pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {

@@ -76,7 +76,11 @@ final class Child: Sendable {
   /// The connections' threads and the TCP sockets of the process, and its resident memory.
   var holdings: Holdings {
     let files = FileManager.default
-    func text(_ path: String) -> String { (try? String(contentsOfFile: path, encoding: .utf8)) ?? "" }
+    // To its end: these files have no size that could be asked for, and come in pieces.
+    func text(_ path: String) -> String {
+      let bytes = FileHandle(forReadingAtPath: path).flatMap { try? $0.readToEnd() }
+      return String(decoding: bytes ?? Data(), as: UTF8.self)
+    }
     let tasks = (try? files.contentsOfDirectory(atPath: "/proc/\(processID)/task")) ?? []
     let descriptors = (try? files.contentsOfDirectory(atPath: "/proc/\(processID)/fd")) ?? []
     let targets = descriptors.compactMap {
@@ -87,7 +91,9 @@ final class Child: Sendable {
     let fields = text("/proc/\(processID)/statm").split(separator: " ")
     return Holdings(
       threads: tasks.count { text("/proc/\(processID)/task/\($0)/comm").hasPrefix("warren-amqp") },
-      sockets: targets.count { $0.hasPrefix("socket:[") && tcp.contains($0.dropFirst(8).dropLast()) },
+      // A connection's socket has two descriptors, one of them for the emergency exit.
+      sockets: Set(targets.filter { $0.hasPrefix("socket:[") && tcp.contains($0.dropFirst(8).dropLast()) }).count,
+      descriptors: targets.count,
       wakeups: targets.count { $0.contains("[eventfd]") },
       kilobytes: fields.count > 1 ? (Int(fields[1]) ?? 0) * 4 : 0)
   }
@@ -97,15 +103,16 @@ final class Child: Sendable {
 struct Holdings: Sendable, CustomStringConvertible {
   var threads = 0
   var sockets = 0
+  var descriptors = 0
   var wakeups = 0
   var kilobytes = 0
 
   var description: String {
-    "\(threads) threads of connections, \(sockets) sockets, \(wakeups) wake-up descriptors, \(kilobytes) kB"
+    "\(threads) threads of connections, \(sockets) sockets, \(descriptors) descriptors in all, \(wakeups) wake-up descriptors, \(kilobytes) kB"
   }
 
   /// Memory has its own bound.
   func exceeds(_ other: Holdings) -> Bool {
-    threads > other.threads || sockets > other.sockets || wakeups > other.wakeups
+    threads > other.threads || sockets > other.sockets || descriptors > other.descriptors || wakeups > other.wakeups
   }
 }

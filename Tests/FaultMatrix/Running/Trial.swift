@@ -399,8 +399,8 @@ struct Trial {
     var problems: [String] = []
     for (name, child) in [("publisher", session.publisher), ("worker", session.worker)] {
       guard let child else { continue }
-      // One for each of the two connections; and what wakes its thread, beside those of the runtime.
-      let allowed = Holdings(threads: 2, sockets: 2, wakeups: 8)
+      // One for each of the two connections; what wakes its thread, beside those of the runtime; the store's files.
+      let allowed = Holdings(threads: 2, sockets: 2, descriptors: 48, wakeups: 8)
       let isGone = try await eventually(timeout: .seconds(10)) { !child.holdings.exceeds(allowed) }
       if !isGone { problems.append("the \(name) holds \(child.holdings)") }
     }
