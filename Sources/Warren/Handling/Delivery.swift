@@ -23,7 +23,6 @@ public struct Delivery: Sendable {
   /// Set where the message says something else about its body than Warren does.
   package var foreignContent: ForeignContent?
   private let lazyMetadata: LazyMetadata
-  private let ownID: @Sendable () -> Bool
 
   /// Makes a delivery. `metadata` is called at most once, when somebody asks for it; `hasOwnID` each time.
   public init(
@@ -31,42 +30,63 @@ public struct Delivery: Sendable {
     attempt: Int = 1, hasOwnID: @escaping @Sendable () -> Bool = { false },
     metadata: @escaping @Sendable () -> EventMetadata
   ) {
+    self.init(
+      type: type, body: body, isRedelivered: isRedelivered, queue: queue, routingKey: routingKey ?? type.name,
+      attempt: attempt, describedBy: MetadataClosures(hasOwnID: hasOwnID, make: metadata))
+  }
+
+  /// Makes a delivery whose metadata is somewhere else yet.
+  package init(
+    type: EventType, body: Data, isRedelivered: Bool, queue: String, routingKey: String, attempt: Int,
+    describedBy description: any DeliveryDescription
+  ) {
     self.type = type
     self.body = body
     self.isRedelivered = isRedelivered
     self.queue = queue
-    self.routingKey = routingKey ?? type.name
+    self.routingKey = routingKey
     self.attempt = attempt
-    self.lazyMetadata = LazyMetadata(metadata)
-    self.ownID = hasOwnID
+    self.lazyMetadata = LazyMetadata(description)
   }
 
   /// True when the message says that its id was made by Warren, and so is never used for two different events.
-  public var hasOwnID: Bool { ownID() }
+  public var hasOwnID: Bool { lazyMetadata.description.hasOwnID }
 
   /// Id, source, time, key, correlation and headers. Decoded when first asked for.
   public var metadata: EventMetadata { lazyMetadata.value }
 }
 
+/// Where a delivery's metadata comes from.
+package protocol DeliveryDescription: Sendable {
+  var hasOwnID: Bool { get }
+  /// Called at most once for a delivery.
+  func metadata() -> EventMetadata
+}
+
+private struct MetadataClosures: DeliveryDescription {
+  let isOwn: @Sendable () -> Bool
+  let make: @Sendable () -> EventMetadata
+  init(hasOwnID: @escaping @Sendable () -> Bool, make: @escaping @Sendable () -> EventMetadata) {
+    isOwn = hasOwnID
+    self.make = make
+  }
+  var hasOwnID: Bool { isOwn() }
+  func metadata() -> EventMetadata { make() }
+}
+
 /// Most handlers never look at the metadata, and decoding it costs as much as a small body.
 private final class LazyMetadata: Sendable {
-  private enum State {
-    case pending(@Sendable () -> EventMetadata)
-    case known(EventMetadata)
-  }
-  private let state: Lock<State>
+  let description: any DeliveryDescription
+  private let known = InlineLock<EventMetadata?>(nil)
 
-  init(_ make: @escaping @Sendable () -> EventMetadata) { state = Lock(.pending(make)) }
+  init(_ description: any DeliveryDescription) { self.description = description }
 
   var value: EventMetadata {
-    state.withLock { state in
-      switch state {
-      case .known(let metadata): return metadata
-      case .pending(let make):
-        let metadata = make()
-        state = .known(metadata)
-        return metadata
-      }
+    known.withLock { known in
+      if let known { return known }
+      let metadata = description.metadata()
+      known = metadata
+      return metadata
     }
   }
 }

@@ -15,7 +15,7 @@ package final class HandlerScope: Sendable {
     var decision: HandlerOutcome?
     var isOpen = true
   }
-  private let state = Lock(State())
+  private let state = InlineLock(State())
 
   package init(delivery: Delivery, name: String) {
     self.delivery = delivery

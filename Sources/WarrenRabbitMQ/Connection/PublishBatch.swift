@@ -5,16 +5,20 @@ import WarrenSupport
 /// The outcomes of many publishes, and a bound on how many of them are under way.
 package final class PublishBatch: Sendable {
   private struct State {
-    var outcomes = Deque<PublishOutcome?>()
-    /// The index of the first outcome that was not drained yet.
+    var places = Deque<Place>()
+    /// The index of the first place that was not drained yet.
     var first = 0
-    var open: [Int: PublishOperation] = [:]
     var pending = 0
     var tally = Tally()
     var waiter: (limit: Int, continuation: CheckedContinuation<Void, Never>)?
     var isCancelled = false
   }
-  private let state = Lock(State())
+  private enum Place {
+    case reserved
+    case open(PublishOperation)
+    case settled(PublishOutcome)
+  }
+  private let state = InlineLock(State())
 
   /// How many of the events the broker has answered for, and how many ended without its answer.
   package struct Tally: Sendable {
@@ -27,17 +31,17 @@ package final class PublishBatch: Sendable {
   /// Reserves the next place, in order.
   package func reserve() -> Int {
     state.withLock { state in
-      state.outcomes.append(nil)
+      state.places.append(.reserved)
       state.pending += 1
-      return state.first + state.outcomes.count - 1
+      return state.first + state.places.count - 1
     }
   }
 
   package func settled(_ index: Int, _ outcome: PublishOutcome) {
     let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
-      guard index >= state.first, state.outcomes[index - state.first] == nil else { return nil }
-      state.outcomes[index - state.first] = outcome
-      state.open[index] = nil
+      guard index >= state.first else { return nil }
+      if case .settled = state.places[index - state.first] { return nil }
+      state.places[index - state.first] = .settled(outcome)
       state.pending -= 1
       switch outcome {
       case .confirmed, .unroutable, .refused, .congested: state.tally.answered += 1
@@ -55,8 +59,8 @@ package final class PublishBatch: Sendable {
   /// Remembers operations so that cancelling the caller reaches them. To be called before they are submitted.
   package func track(_ operations: [(index: Int, operation: PublishOperation)]) {
     let isCancelled = state.withLock { state in
-      for (index, operation) in operations where index >= state.first && state.outcomes[index - state.first] == nil {
-        state.open[index] = operation
+      for (index, operation) in operations where index >= state.first {
+        if case .reserved = state.places[index - state.first] { state.places[index - state.first] = .open(operation) }
       }
       return state.isCancelled
     }
@@ -77,7 +81,7 @@ package final class PublishBatch: Sendable {
     } onCancel: {
       let open = state.withLock { state in
         state.isCancelled = true
-        return Array(state.open.values)
+        return state.places.compactMap { if case .open(let operation) = $0 { operation } else { nil } }
       }
       for operation in open { operation.abandon(because: "the task was cancelled") }
     }
@@ -87,9 +91,9 @@ package final class PublishBatch: Sendable {
   package func drain() -> [PublishOutcome] {
     state.withLock { state in
       var known: [PublishOutcome] = []
-      while let first = state.outcomes.first, let outcome = first {
+      while case .settled(let outcome)? = state.places.first {
         known.append(outcome)
-        state.outcomes.removeFirst()
+        state.places.removeFirst()
         state.first += 1
       }
       return known

@@ -30,7 +30,7 @@ package final class PublishOperation: TimerEntry, @unchecked Sendable {
     var outcome: PublishOutcome?
     var waiter: CheckedContinuation<PublishOutcome, Never>?
   }
-  private let state = Lock(State())
+  private let state = InlineLock(State())
 
   /// `spent` is how much of the timeout is over already.
   package init(_ request: PublishRequest, timeout: Duration, spent: Duration = .zero, completion: Completion) {

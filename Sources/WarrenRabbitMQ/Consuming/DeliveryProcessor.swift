@@ -77,9 +77,13 @@ struct DeliveryProcessor: Sendable {
       return (type, message.routingKey, 1)
     }
     let round = Int(clamping: max(1, min(10_000, properties.headers[Headers.attempt]?.int ?? 1)))
-    let isCopy = EntityNames.type(ofExchange: message.exchange) == nil
-    let routingKey = isCopy ? properties.headers[Headers.originRoutingKey]?.string : nil
+    let routingKey = isCopy(message) ? properties.headers[Headers.originRoutingKey]?.string : nil
     return (typeName(message, properties), routingKey ?? message.routingKey, round)
+  }
+
+  /// It came through no event type's exchange. Nearly everything comes through the one that is known.
+  private func isCopy(_ message: IncomingMessage) -> Bool {
+    message.exchange != exchange && EntityNames.type(ofExchange: message.exchange) == nil
   }
 
   private func typeName(_ message: IncomingMessage, _ properties: MessageProperties) -> EventType? {
@@ -96,7 +100,7 @@ struct DeliveryProcessor: Sendable {
   private func instead(_ handling: inout Handling) async -> QueueReader.Settlement? {
     let (message, stages) = (handling.message, handling.stages)
     // Replays come through the default exchange: nothing else has to look into its headers.
-    if handling.handler.settings.replays == .ignore, EntityNames.type(ofExchange: message.exchange) == nil {
+    if handling.handler.settings.replays == .ignore, isCopy(message) {
       let delivery = delivery(handling)
       if let replay = delivery.metadata.replay { return ignored(delivery, "the replay \(replay)") }
     }
@@ -143,7 +147,8 @@ struct DeliveryProcessor: Sendable {
       let handler = handling.handler
       handling.stages.handles(within: limit(handling))
       let result = await observer.processing(delivery) { delivery in await run(handler, delivery) }
-      handling.stages.rests()
+      // A run that is over in a moment needs no such word.
+      if !result.isPlainSuccess { handling.stages.rests() }
       if let end = await settle(&handling, delivery, result) { return end }
     }
   }
@@ -153,16 +158,10 @@ struct DeliveryProcessor: Sendable {
   }
 
   private func delivery(_ message: IncomingMessage, _ type: EventType, _ routingKey: String, _ round: Int) -> Delivery {
-    let properties = message.properties
     var delivery = Delivery(
-      type: type, body: message.body, isRedelivered: message.isRedelivered, queue: queue,
-      routingKey: routingKey, attempt: round,
-      hasOwnID: { (try? MessageProperties(reading: properties))?.headers[Headers.ownID]?.int == 1 }
-    ) {
-      // Readable: it was looked through above.
-      EventMetadata((try? MessageProperties(reading: properties)) ?? MessageProperties(), type: type)
-    }
-    delivery.foreignContent = MessageProperties.foreignContent(in: properties)
+      type: type, body: message.body, isRedelivered: message.isRedelivered, queue: queue, routingKey: routingKey,
+      attempt: round, describedBy: PropertyDescription(properties: message.properties, type: type))
+    delivery.foreignContent = MessageProperties.foreignContent(in: message.properties)
     return delivery
   }
 
@@ -303,4 +302,20 @@ struct DeliveryProcessor: Sendable {
 struct HandlerTimedOut: Error, CustomStringConvertible {
   var limit: Duration
   var description: String { "the handler took longer than \(limit)" }
+}
+
+/// A delivery's metadata in the bytes that the broker has sent. They are readable: they were looked through before.
+private struct PropertyDescription: DeliveryDescription {
+  let properties: [UInt8]
+  let type: EventType
+  private var read: MessageProperties { (try? MessageProperties(reading: properties)) ?? MessageProperties() }
+  var hasOwnID: Bool { read.headers[Headers.ownID]?.int == 1 }
+  func metadata() -> EventMetadata { EventMetadata(read, type: type) }
+}
+
+extension HandlerResult {
+  fileprivate var isPlainSuccess: Bool {
+    if case .handled = outcome { return collected.isEmpty }
+    return false
+  }
 }

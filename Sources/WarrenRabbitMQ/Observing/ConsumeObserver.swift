@@ -31,7 +31,7 @@ struct ConsumeObserver: Sendable {
 
   /// Runs a handler in a span that follows the one in which the event was published. Costs nothing without a tracer.
   func processing(_ delivery: Delivery, _ body: (Delivery) async -> HandlerResult) async -> HandlerResult {
-    guard !(InstrumentationSystem.tracer is NoOpTracer) else { return await body(delivery) }
+    guard InstrumentationSystem.mayTrace else { return await body(delivery) }
     let context = (delivery.metadata.trace ?? TraceContext()).serviceContext()
     return await withSpan("process \(delivery.type)", context: context, ofKind: .consumer) { span in
       span.attributes["messaging.system"] = "rabbitmq"

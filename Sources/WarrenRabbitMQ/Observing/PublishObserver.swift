@@ -31,7 +31,7 @@ struct PublishObserver: Sendable {
   func publishing(
     _ event: EncodedEvent, _ body: (EncodedEvent) async throws -> Receipt
   ) async throws -> Receipt {
-    guard !(InstrumentationSystem.tracer is NoOpTracer) else { return try await counting(event, body) }
+    guard InstrumentationSystem.mayTrace else { return try await counting(event, body) }
     return try await withSpan("send \(event.metadata.type)", ofKind: .producer) { span in
       span.attributes["messaging.system"] = "rabbitmq"
       span.attributes["messaging.operation.type"] = "send"

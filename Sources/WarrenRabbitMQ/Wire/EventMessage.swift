@@ -33,21 +33,35 @@ extension MessageProperties {
 extension EventMetadata {
   /// CloudEvents' attributes, trace context and Warren's own headers.
   func writeHeaders(to writer: inout FieldWriter, hasOwnID: Bool) {
-    writer.entry(Headers.specVersion, text: "1.0")
-    writer.entry(Headers.type, text: type.name)
+    writer.entry(Written.specVersion, "1.0")
+    writer.entry(Written.type, type.name)
     if let id {
-      writer.entry(Headers.eventID, text: id.text)
+      writer.entry(Written.eventID, id.text)
       if hasOwnID { writer.entry(Headers.ownID, 1) }
     }
-    writer.entry(Headers.source, text: source)
-    writer.entry(Headers.time, text: time?.rfc3339)
-    writer.entry(Headers.subject, text: subject)
-    writer.entry(Headers.key, text: key)
-    writer.entry(Headers.causation, text: causationID)
+    writer.entry(Written.source, source)
+    writer.entry(Written.time, time?.rfc3339)
+    writer.entry(Written.subject, subject)
+    writer.entry(Written.key, key)
+    writer.entry(Written.causation, causationID)
     guard let trace else { return }
-    writer.entry(Headers.traceparent, text: trace.traceparent)
-    writer.entry(Headers.tracestate, text: trace.tracestate)
-    writer.entry(Headers.baggage, text: trace.baggage)
+    writer.entry(Written.traceparent, trace.traceparent)
+    writer.entry(Written.tracestate, trace.tracestate)
+    writer.entry(Written.baggage, trace.baggage)
+  }
+
+  private enum Written {
+    static let specVersion = TextHeader(Headers.specVersion)
+    static let type = TextHeader(Headers.type)
+    static let eventID = TextHeader(Headers.eventID)
+    static let source = TextHeader(Headers.source)
+    static let time = TextHeader(Headers.time)
+    static let subject = TextHeader(Headers.subject)
+    static let key = TextHeader(Headers.key)
+    static let causation = TextHeader(Headers.causation)
+    static let traceparent = TextHeader(Headers.traceparent)
+    static let tracestate = TextHeader(Headers.tracestate)
+    static let baggage = TextHeader(Headers.baggage)
   }
 }
 

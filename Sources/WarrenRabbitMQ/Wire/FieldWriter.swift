@@ -28,15 +28,19 @@ struct FieldWriter {
 
   /// At most 255 bytes: the caller has checked.
   mutating func shortString(_ text: String) {
-    let utf8 = text.utf8
-    bytes.append(UInt8(truncatingIfNeeded: utf8.count))
-    bytes.append(contentsOf: utf8)
+    var text = text
+    text.withUTF8 { utf8 in
+      bytes.append(UInt8(truncatingIfNeeded: utf8.count))
+      bytes.append(contentsOf: utf8)
+    }
   }
 
   mutating func longString(_ text: String) {
-    let utf8 = text.utf8
-    u32(UInt32(truncatingIfNeeded: utf8.count))
-    bytes.append(contentsOf: utf8)
+    var text = text
+    text.withUTF8 { utf8 in
+      u32(UInt32(truncatingIfNeeded: utf8.count))
+      bytes.append(contentsOf: utf8)
+    }
   }
 
   /// Leaves room for a 32-bit length, writes what `body` writes, and fills the length in.
@@ -88,10 +92,9 @@ struct FieldWriter {
     field(value)
   }
 
-  mutating func entry(_ key: String, text: String?) {
+  mutating func entry(_ key: TextHeader, _ text: String?) {
     guard let text else { return }
-    shortString(key)
-    u8(UInt8(ascii: "S"))
+    bytes.append(contentsOf: key.head)
     longString(text)
   }
 
@@ -99,6 +102,17 @@ struct FieldWriter {
   /// ("é\u{1}" and "e\u{301}" are neither equal nor one before the other).
   mutating func entries(_ entries: [String: HeaderValue]) {
     for (key, value) in entries.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) { entry(key, value) }
+  }
+}
+
+/// A header that is always a text: its name and its kind as they are written, because they are written for every event.
+struct TextHeader: Sendable {
+  let head: [UInt8]
+  init(_ name: String) {
+    var writer = FieldWriter(capacity: name.utf8.count + 2)
+    writer.shortString(name)
+    writer.u8(UInt8(ascii: "S"))
+    head = writer.bytes
   }
 }
 

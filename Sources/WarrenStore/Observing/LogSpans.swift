@@ -4,7 +4,10 @@ import Warren
 /// Spans of a log, with OpenTelemetry's messaging names (semantic conventions 1.37, "Messaging"): recording *creates* a message,
 /// the relay *sends* it later, perhaps in another process, in a span that links back. They cost nothing without a tracer.
 enum LogSpans {
-  private static var isOff: Bool { InstrumentationSystem.tracer is NoOpTracer }
+  private static var isOff: Bool {
+    // The second question alone would do, but looks through all instruments.
+    InstrumentationSystem.instrument is NoOpInstrument || InstrumentationSystem.tracer is NoOpTracer
+  }
 
   /// One event that is recorded; its context travels with the event.
   static func recording<R>(_ body: () throws -> (R, EventRow)) rethrows -> (R, EventRow) {
