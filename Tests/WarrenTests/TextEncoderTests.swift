@@ -365,6 +365,17 @@ struct TextEncoderTests {
       }
       try container.encode(inner, forKey: Key("inner"))
     }
+    checkEverywhere(isQuick: false) { encoder in
+      var container = encoder.container(keyedBy: Key.self)
+      let copy = container
+      let inner = Custom { encoder in
+        _ = encoder.container(keyedBy: Key.self)
+        var copy = copy
+        try copy.encode(2, forKey: Key("z"))
+      }
+      try container.encode(inner, forKey: Key("inner"))
+      try container.encode(3, forKey: Key("a"))
+    }
   }
 
   private final class Kept {
@@ -390,14 +401,20 @@ struct TextEncoderTests {
     check(keeping)
     check([keeping, writing], isQuick: false)
     // And beyond the end of the call.
-    let text = TextWriting()
-    let body = text.write(keeping)
-    #expect(throws: (any Error).self) { try kept.list?.encode(3) }
-    #expect(throws: (any Error).self) { try kept.object?.encode(3, forKey: Key("a")) }
-    #expect(kept.encoder?.userInfo.isEmpty == true)
-    var container = kept.encoder?.container(keyedBy: Key.self)
-    #expect(throws: (any Error).self) { try container?.encode(1, forKey: Key("a")) }
-    #expect(body == Data(#"{"list":[1]}"#.utf8))
+    for late in 0...2 {
+      let body = TextEncoder.encode(keeping)
+      #expect(kept.encoder?.userInfo.isEmpty == true)
+      #expect(throws: (any Error).self) {
+        switch late {
+        case 0: try kept.list?.encode(2)
+        case 1: try kept.object?.encode(2, forKey: Key("late"))
+        default:
+          var container = kept.encoder?.container(keyedBy: Key.self)
+          try container?.encode(2, forKey: Key("late"))
+        }
+      }
+      #expect(body == Data(#"{"list":[1]}"#.utf8))
+    }
     check(keeping)
   }
 

@@ -52,6 +52,8 @@ final class TextWriting {
 
   /// The text of a value; nil when in doubt.
   func write(_ value: some Encodable) -> Data? {
+    // Nothing is open for those who keep an encoder.
+    defer { _ = doubt() }
     do {
       if try !leaf(value) {
         try call(value)
