@@ -37,7 +37,7 @@ public struct EventCoding<Value: Codable & Sendable>: Sendable {
   /// Warren's JSON: keys sorted (so that equal events are equal bytes), dates as ISO 8601 in UTC with milliseconds,
   /// data as base64, `/` not escaped; NaN, infinity and dates outside the years 0 to 9999 refused. Fixed: it changes only with a major version.
   public static var json: EventCoding {
-    EventCoding(isJSON: true, encode: { try WarrenJSON.encoder.encode($0) }, decode: { try WarrenJSON.decode($0) })
+    EventCoding(isJSON: true, encode: { try WarrenJSON.encode($0) }, decode: { try WarrenJSON.decode($0) })
   }
 
   /// JSON with coders of your own. They must not be changed afterwards.
@@ -83,6 +83,10 @@ enum WarrenJSON {
     }
     return decoder
   }()
+
+  static func encode(_ value: some Encodable) throws -> Data {
+    try TextEncoder.encode(value) ?? encoder.encode(value)
+  }
 
   static func decode<T: Decodable>(_ body: Data) throws -> T {
     if let value = TapeDecoder.decode(T.self, body) { return value }

@@ -70,7 +70,7 @@ public struct Upcasters: Sendable, ExpressibleByArrayLiteral {
           steps.first { $0.type == type && $0.version == version }
           ?? steps.first { $0.type == type && $0.version == nil }
         guard let step else {
-          return (type, try json.map { try WarrenJSON.encoder.encode($0) } ?? body)
+          return (type, try json.map { try WarrenJSON.encode($0) } ?? body)
         }
         var value = try json ?? WarrenJSON.decode(body)
         try step.change(&value)

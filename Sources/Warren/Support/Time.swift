@@ -38,37 +38,42 @@ extension Date {
   /// `2013-01-01T05:15:00.000Z` (RFC 3339, UTC, milliseconds). By hand, because it is written with every event and
   /// the format styles of Foundation cost more than the JSON of a small event.
   package var rfc3339: String {
+    String(unsafeUninitializedCapacity: 24) { out in
+      writeRFC3339(out)
+      return 24
+    }
+  }
+
+  /// Writes ``rfc3339``, which is 24 bytes.
+  func writeRFC3339(_ out: UnsafeMutableBufferPointer<UInt8>) {
     let range = Self.rfc3339Milliseconds
     let ms = max(range.lowerBound, min(range.upperBound, milliseconds))
     let days = ms >= 0 ? ms / 86_400_000 : (ms - 86_399_999) / 86_400_000
     var rest = ms - days * 86_400_000
     let (year, month, day) = civilDate(daysSince1970: days)
-    return String(unsafeUninitializedCapacity: 24) { out in
-      func put(_ value: Int64, at: Int, digits: Int) {
-        var value = value
-        for i in stride(from: at + digits - 1, through: at, by: -1) {
-          out[i] = 0x30 + UInt8(value % 10)
-          value /= 10
-        }
+    func put(_ value: Int64, at: Int, digits: Int) {
+      var value = value
+      for i in stride(from: at + digits - 1, through: at, by: -1) {
+        out[i] = 0x30 + UInt8(value % 10)
+        value /= 10
       }
-      put(year, at: 0, digits: 4)
-      out[4] = 0x2d
-      put(month, at: 5, digits: 2)
-      out[7] = 0x2d
-      put(day, at: 8, digits: 2)
-      out[10] = 0x54
-      put(rest / 3_600_000, at: 11, digits: 2)
-      rest %= 3_600_000
-      out[13] = 0x3a
-      put(rest / 60_000, at: 14, digits: 2)
-      rest %= 60_000
-      out[16] = 0x3a
-      put(rest / 1000, at: 17, digits: 2)
-      out[19] = 0x2e
-      put(rest % 1000, at: 20, digits: 3)
-      out[23] = 0x5a
-      return 24
     }
+    put(year, at: 0, digits: 4)
+    out[4] = 0x2d
+    put(month, at: 5, digits: 2)
+    out[7] = 0x2d
+    put(day, at: 8, digits: 2)
+    out[10] = 0x54
+    put(rest / 3_600_000, at: 11, digits: 2)
+    rest %= 3_600_000
+    out[13] = 0x3a
+    put(rest / 60_000, at: 14, digits: 2)
+    rest %= 60_000
+    out[16] = 0x3a
+    put(rest / 1000, at: 17, digits: 2)
+    out[19] = 0x2e
+    put(rest % 1000, at: 20, digits: 3)
+    out[23] = 0x5a
   }
 
   /// Reads RFC 3339 with or without fractions of a second, with `Z` or an offset; nil for anything else.
