@@ -117,7 +117,7 @@ final class Committer: Sendable {
 
   /// Not on the caller's actor, which may be the main one.
   @concurrent private func commitHere(_ writer: LoneWriter) async {
-    let isBegun = writer.use { db in
+    let isBegun = writer.commit { db in
       let start = ContinuousClock.now
       let group = group(db)
       guard group.beginsNow() else { return false }

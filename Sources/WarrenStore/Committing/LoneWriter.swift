@@ -5,7 +5,7 @@ import GRDB
 final class LoneWriter: Sendable {
   private let queue: DatabaseQueue
   private let writeAheadLog: WriteAheadLog
-  private let observer: CommitObserver
+  private let wakeUp: WakeUp
 
   /// Beside a connection that is set up already.
   init(
@@ -14,17 +14,20 @@ final class LoneWriter: Sendable {
     var configuration = database.configuration
     configuration.busyMode = .immediateError
     queue = try DatabaseQueue(path: database.path, configuration: configuration)
-    observer = CommitObserver(wakeUp)
+    self.wakeUp = wakeUp
     self.writeAheadLog = writeAheadLog
     try queue.writeWithoutTransaction { db in
       try FileSettings.apply(durability, busyTimeout: .zero, keepsBusyMode: false, db)
       try writeAheadLog.take(db)
-      db.add(transactionObserver: observer, extent: .observerLifetime)
     }
   }
 
   deinit { queue.asyncWriteWithoutTransaction { [writeAheadLog] db in writeAheadLog.leave(db) } }
 
-  /// On this thread.
-  func use<R>(_ body: (Database) -> R) -> R { queue.writeWithoutTransaction(body) }
+  /// Runs `body` on this thread. True is what it returns when it has committed: no observer hears of that here.
+  func commit(_ body: (Database) -> Bool) -> Bool {
+    let isDone = queue.writeWithoutTransaction(body)
+    if isDone { wakeUp.call() }
+    return isDone
+  }
 }

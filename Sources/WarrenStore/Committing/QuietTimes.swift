@@ -4,23 +4,17 @@
 /// thread is taken from all tasks, so it may only be for moments: when nobody else commits, and the disk is quick. What the
 /// last groups were like tells that.
 struct QuietTimes: Sendable {
-  /// A sync of a common SSD takes less.
-  static let longestGroup = Duration.milliseconds(5)
-  /// After a group that was slower, so many go over the writer's queue.
-  static let slowGroups = 64
+  /// Of a group, in the mean. A sync takes a tenth of it on a common SSD, and five times as long on a turning disk.
+  static let longestMean = Duration.milliseconds(2)
 
   private var isLonely = true
-  private var groupsLeft = 0
+  private var mean = Duration.zero
 
-  var mayCommitHere: Bool { isLonely && groupsLeft == 0 }
+  var mayCommitHere: Bool { isLonely && mean < Self.longestMean }
 
-  /// A group has ended.
+  /// A group has ended. The mean is that of about the last eight.
   mutating func note(members: Int, took: Duration) {
     isLonely = members <= 1
-    if took > Self.longestGroup {
-      groupsLeft = Self.slowGroups
-    } else if groupsLeft > 0 {
-      groupsLeft -= 1
-    }
+    mean += (took - mean) / 8
   }
 }
