@@ -22,7 +22,11 @@ final class LoneWriter: Sendable {
     }
   }
 
-  deinit { queue.asyncWriteWithoutTransaction { [writeAheadLog] db in writeAheadLog.leave(db) } }
+  // At once: whoever lets go of a log may want the file next.
+  deinit {
+    queue.writeWithoutTransaction { db in writeAheadLog.leave(db) }
+    try? queue.close()
+  }
 
   /// Runs `body` on this thread. True is what it returns when it has committed: no observer hears of that here.
   func commit(_ body: (Database) -> Bool) -> Bool {
