@@ -3,6 +3,7 @@ import Foundation
 import Testing
 import Warren
 import WarrenRabbitMQ
+import WarrenSupport
 
 #if canImport(Glibc)
   import Glibc
@@ -61,6 +62,63 @@ struct ClusterTests {
         let again = try await load.timeToResume()
         #expect(again < .seconds(5), "\(again)")
       }
+    }
+  }
+
+  private struct Failing: Event {
+    static let eventType: EventType = "cluster.failing"
+    var number: Int
+  }
+  private struct NotYet: Error {}
+
+  /// Two nodes of three stand still: no queue has a majority, no retry copy is confirmed, and so no original is acknowledged.
+  @Test func theRungHasNoMajority() async throws {
+    try await withRabbitMQ(configuration()) { rabbit in
+      let litter = Litter()
+      let service = unique("minority")
+      let owner = try QueueOwner(service: ServiceName(service))
+      let rung = Duration.seconds(1)
+      try litter.service(service, Failing.eventType)
+      litter.exchange(EntityNames.exchange(of: Failing.eventType))
+      litter.queue(EntityNames.retryRung(of: owner, delay: rung))
+      litter.exchange(EntityNames.retryRung(of: owner, delay: rung))
+      let (runs, gate) = (Collected<Int>(), Watched(false))
+      var options = Subscriber.Options()
+      options.retryLadder = [rung]
+      options.retry = RetryPolicy(delays: [rung])
+      let subscriber = Subscriber(rabbit, service: try ServiceName(service), options: options) {
+        On(Failing.self) { event, context in
+          runs.add(context.attempt)
+          guard context.attempt == 1 else { return }
+          // The first has made the rung.
+          if event.number > 0 { _ = await gate.wait { $0 } }
+          throw NotYet()
+        }
+      }
+      try await withSubscriber(subscriber) {
+        let publisher = Publisher(rabbit, source: "tests")
+        try await publisher.publish(Failing(number: 0))
+        #expect(await runs.wait(for: 2, timeout: .seconds(20)) != nil)
+        try await publisher.publish(contentsOf: (1...10).map { Failing(number: $0) })
+        #expect(await runs.wait(for: 12) != nil)
+        let info = try await rabbit.consuming.whenOpen(timeout: .seconds(1))
+        let others = try (1...3).filter { try port(ofNode: $0) != info.port }
+          .map { try #require(Int32(cluster("node", "\($0)", "pid"))) }
+        for process in others { kill(process, SIGSTOP) }
+        defer { for process in others { kill(process, SIGCONT) } }
+        gate.update { $0 = true }
+        // Long enough for the copies, if a minority confirmed them.
+        #expect(await runs.wait(for: 13, timeout: .seconds(5)) == nil)
+        for process in others { kill(process, SIGCONT) }
+        // Sent again when the confirm was lost: at least once.
+        let all = await runs.wait(for: 22, timeout: .seconds(60))
+        #expect((all ?? runs.all).count { $0 == 2 } >= 11)
+        let work = EntityNames.workQueue(of: owner, type: Failing.eventType)
+        #expect(try await rabbit.waitForDepth(work, 0, timeout: .seconds(20)))
+        let dead = EntityNames.deadLetterQueue(of: owner, type: Failing.eventType)
+        #expect(try await rabbit.depth(dead) == 0)
+      }
+      await litter.clear(rabbit)
     }
   }
 

@@ -27,7 +27,7 @@ import WarrenSupport
   /// Runs `handle` for each event, with that policy, and returns all runs.
   private func runs(
     of events: [Note], policy: RetryPolicy = policy, until count: Int,
-    options: PublishOptions = .init(), handle: @escaping @Sendable (Note, HandlerContext) async throws -> Void,
+    options: PublishOptions = .init(), queue: QueueOptions = .init(), handle: @escaping @Sendable (Note, HandlerContext) async throws -> Void,
     after: (TestService) async throws -> Void = { _ in }
   ) async throws -> [Run] {
     try await withTestService(Note.eventType) { service in
@@ -37,7 +37,7 @@ import WarrenSupport
         $0.retry = policy
         $0.retryLadder = [.milliseconds(100), .milliseconds(300), .seconds(1)]
       } handlers: {
-        On(Note.self) { note, context in
+        On(Note.self, queue: queue) { note, context in
           runs.add(
             Run(
               number: note.number, round: context.attempt, routingKey: context.delivery.routingKey,
@@ -98,6 +98,21 @@ import WarrenSupport
       if note.number == 0, context.attempt == 1 { throw Busy() }
     }
     #expect(all.filter { $0.number == 0 }.map(\.round) == [1, 1, 2])
+  }
+
+  /// The way through a rung is only as safe as the rung: a classic queue would forward what is due without a confirm, and lose
+  /// it when the node dies between the two queues.
+  @Test func theEventsOfAClassicQueueWaitInQuorumQueuesToo() async throws {
+    let all = try await runs(
+      of: (0..<20).map { Note(number: $0) }, until: 40, queue: .init(kind: .classicWithWeakerGuarantees)
+    ) { _, context in
+      if context.attempt == 1 { context.retry(after: .milliseconds(100)) }
+    } after: { service in
+      let owner = try QueueOwner(service: service.name)
+      // The same arguments as another service's, of which the kind is one; the broker refuses others.
+      try await service.rabbit.topology.redeclare(TopologyEntity.retryRung(of: owner, delay: .milliseconds(100)))
+    }
+    for round in 1...2 { #expect(all.filter { $0.round == round }.map(\.number).sorted() == Array(0..<20)) }
   }
 
   @Test func errorsMayHaveRulesOfTheirOwn() async throws {
