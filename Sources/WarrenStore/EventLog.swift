@@ -146,7 +146,6 @@ public final class EventLog: Sendable, CustomStringConvertible {
     metrics = LogMetrics(source: source, factory: options.metrics ?? MetricsSystem.factory)
     committer = Committer(
       database: database, observer: observer, metrics: metrics, timeout: options.timeout,
-      loneWriter: try? LoneWriter(beside: database, options.durability, wakeUp, writeAheadLog),
       longestTransaction: options.longestTransaction,
       bounds: Bounds(rows: options.maximumBacklogRows, bytes: options.maximumBacklogBytes), inline: inline)
   }

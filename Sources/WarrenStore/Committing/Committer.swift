@@ -8,7 +8,6 @@ import WarrenSupport
 ///
 /// It runs on the writer's own queue and in no task, because GRDB interrupts the connection when a task that writes is
 /// cancelled: one impatient caller would roll back its neighbours. While a group is synced to the disk the next one gathers.
-/// A caller that is alone commits by itself: see ``QuietTimes``.
 final class Committer: Sendable {
   /// More would hold up other users of the writing connection.
   private static let largestGroup = 256
@@ -19,11 +18,9 @@ final class Committer: Sendable {
     var isScheduled = false
     var isSweeping = false
     var groups = 0
-    var quiet = QuietTimes()
   }
   private let database: any DatabaseWriter
   private let timeout: Duration
-  private let loneWriter: LoneWriter?
   private let longestTransaction: Duration
   let bounds: Bounds
   let inline: InlineReaders
@@ -35,14 +32,13 @@ final class Committer: Sendable {
 
   init(
     database: any DatabaseWriter, observer: CommitObserver, metrics: LogMetrics, timeout: Duration,
-    loneWriter: LoneWriter?, longestTransaction: Duration, bounds: Bounds, inline: InlineReaders
+    longestTransaction: Duration, bounds: Bounds, inline: InlineReaders
   ) {
     self.inline = inline
     self.observer = observer
     self.metrics = metrics
     self.database = database
     self.timeout = timeout
-    self.loneWriter = loneWriter
     self.longestTransaction = longestTransaction
     self.bounds = bounds
   }
@@ -76,22 +72,16 @@ final class Committer: Sendable {
   }
 
   private func submit(_ member: Member) async throws -> Int64 {
-    let (isFirst, isQuiet, startsSweep) = state.withLock { state in
+    let (isFirst, startsSweep) = state.withLock { state in
       state.waiting.append(member)
       defer {
         state.isScheduled = true
         state.isSweeping = true
       }
-      return (!state.isScheduled, state.quiet.mayCommitHere, !state.isSweeping)
+      return (!state.isScheduled, !state.isSweeping)
     }
+    if isFirst { schedule() }
     if startsSweep { sweepLater() }
-    if isFirst {
-      if isQuiet, let loneWriter, member.isOurs, inline.areNone {
-        await commitHere(loneWriter)
-      } else {
-        schedule()
-      }
-    }
     return try await member.result()
   }
 
@@ -109,34 +99,15 @@ final class Committer: Sendable {
   var groupCount: Int { state.withLock { $0.groups } }
 
   private func schedule() {
-    database.asyncWriteWithoutTransaction { db in
-      let start = ContinuousClock.now
-      self.run(self.takeGroup(), self.group(db).commit, since: start)
-    }
+    database.asyncWriteWithoutTransaction { db in self.commitWaiting(db) }
   }
 
-  /// Not on the caller's actor, which may be the main one.
-  @concurrent private func commitHere(_ writer: LoneWriter) async {
-    let isBegun = writer.commit { db in
-      let start = ContinuousClock.now
-      let group = group(db)
-      guard group.beginsNow() else { return false }
-      run(takeGroup(atMost: 1), group.commitBegun, since: start)
-      return true
-    }
-    // Somebody else is writing: nobody waits for that on a thread of the tasks.
-    if !isBegun { schedule() }
-  }
-
-  private func group(_ db: Database) -> GroupCommit {
-    GroupCommit(db: db, bounds: bounds, inline: inline, began: transactionBegan, observer: observer, caution: caution)
-  }
-
-  private func takeGroup(atMost limit: Int = Committer.largestGroup) -> [Member] {
-    state.withLock { state in
+  /// One group; then the writer's queue has its turn before the next.
+  private func commitWaiting(_ db: Database) {
+    let members = state.withLock { state in
       var members: [Member] = []
       var bytes: Int64 = 0
-      while members.count < limit, bytes < Self.largestBytes, let member = state.waiting.popFirst() {
+      while members.count < Self.largestGroup, bytes < Self.largestBytes, let member = state.waiting.popFirst() {
         guard member.begin() else { continue }
         members.append(member)
         switch member.work {
@@ -149,18 +120,16 @@ final class Committer: Sendable {
       underWay.withLock { $0 = members }
       return members
     }
-  }
-
-  /// One group; then the writer's queue has its turn before the next.
-  private func run(
-    _ members: [Member], _ commit: ([Member]) -> Void, since start: ContinuousClock.Instant
-  ) {
-    commit(members)
-    transactionBegan.withLock { $0 = nil }
-    if !members.isEmpty { metrics.committed(members.count, since: start) }
+    if !members.isEmpty {
+      let start = metrics.isOn ? ContinuousClock.now : nil
+      GroupCommit(
+        db: db, bounds: bounds, inline: inline, began: transactionBegan, observer: observer, caution: caution
+      ).commit(members)
+      transactionBegan.withLock { $0 = nil }
+      if let start { metrics.committed(members.count, since: start) }
+    }
     let hasMore = state.withLock { state in
       underWay.withLock { $0 = [] }
-      state.quiet.note(members: members.count, took: .now - start)
       state.isScheduled = !state.waiting.isEmpty
       return state.isScheduled
     }

@@ -38,19 +38,6 @@ struct GroupCommit {
     leaveTransaction()
   }
 
-  /// Begins the transaction of a group; false when it cannot begin.
-  func beginsNow() -> Bool {
-    if (try? begin()) != nil { return true }
-    began.withLock { $0 = nil }
-    return false
-  }
-
-  /// Commits at most one member in the transaction that has begun.
-  func commitBegun(_ members: [Member]) {
-    if let member = members.first { alone(member, isBegun: true) }
-    leaveTransaction()
-  }
-
   /// Commits members as one group; returns how many are settled.
   private func together(_ members: ArraySlice<Member>) -> Int {
     guard members.count > 1 else {
@@ -196,9 +183,9 @@ struct GroupCommit {
   }
 
   /// A transaction for one member.
-  private func alone(_ member: Member, isBegun: Bool = false) {
+  private func alone(_ member: Member) {
     do {
-      if !isBegun { try begin() }
+      try begin()
       let result = try work(member)
       Faults.reached(.beforeCommit)
       try endTransaction()

@@ -28,12 +28,6 @@ final class Member: Sendable {
     self.deadline = deadline
   }
 
-  /// No code of the user's runs in it.
-  var isOurs: Bool {
-    if case .body = work { return false }
-    return true
-  }
-
   /// The first position of the entries; 0 for a body.
   /// - Throws: ``StoreError``, or what the body threw.
   func result() async throws -> Int64 {

@@ -81,7 +81,6 @@ struct LogMetrics: Sendable {
   }
 
   func committed(_ count: Int, since start: ContinuousClock.Instant) {
-    guard isOn else { return }
     commit.record(duration: .now - start)
     members.record(count)
   }

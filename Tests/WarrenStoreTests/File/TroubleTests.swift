@@ -42,7 +42,7 @@ struct TroubleTests {
     let folder = try Folder()
     let log = try folder.log { $0.busyTimeout = .milliseconds(50) }
     let stranger = try folder.stranger()
-    let held = try await HeldWriter(stranger)
+    let held = try await HeldWriter(stranger, inTransaction: true)
     let error = await thrown(StoreError.self) { try await log.record(Happened(number: 1)) }
     held.letGo()
     #expect(error?.code == .busy)
@@ -56,9 +56,7 @@ struct TroubleTests {
     let folder = try Folder()
     let log = try folder.log()
     try await log.database.writeWithoutTransaction { try $0.execute(sql: "PRAGMA query_only = 1") }
-    let error = await thrown(StoreError.self) {
-      _ = try await log.transact { try log.record(Happened(number: 1), in: $0) }
-    }
+    let error = await thrown(StoreError.self) { try await log.record(Happened(number: 1)) }
     #expect(error?.code == .readOnly)
     #expect(error?.isRetryable == false)
     try await log.database.writeWithoutTransaction { try $0.execute(sql: "PRAGMA query_only = 0") }

@@ -79,14 +79,14 @@ final class HeldWriter: Sendable {
   private let gate = DispatchSemaphore(value: 0)
   private let isHeld = Lock(false)
 
-  init(_ database: any DatabaseWriter) async throws {
+  init(_ database: any DatabaseWriter, inTransaction: Bool = false) async throws {
     let (gate, isHeld) = (gate, isHeld)
     Thread.detachNewThread {
       try? database.writeWithoutTransaction { db in
-        try db.execute(sql: "BEGIN IMMEDIATE")
+        if inTransaction { try db.execute(sql: "BEGIN IMMEDIATE") }
         isHeld.withLock { $0 = true }
         gate.wait()
-        try db.execute(sql: "ROLLBACK")
+        if inTransaction { try db.execute(sql: "ROLLBACK") }
       }
     }
     try await expectEventually { isHeld.withLock { $0 } }
