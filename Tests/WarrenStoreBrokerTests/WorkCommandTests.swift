@@ -169,7 +169,7 @@ import WarrenSupport
       #expect(try await eventually { work.out().count == 2 })
       work.signal(SIGTERM)
       #expect(await work.said.wait(timeout: .seconds(10)) { $0.contains("waiting for commands") } != nil)
-      FileManager.default.createFile(atPath: work.folder + "/go", contents: nil)
+      _ = FileManager.default.createFile(atPath: work.folder + "/go", contents: nil)
       #expect(await work.end() == 0)
       #expect(work.out().sorted() == ["begun", "begun", "done", "done"])
       #expect(try await setting.rabbit.waitForDepth(setting.queue, 3))

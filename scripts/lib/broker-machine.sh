@@ -43,6 +43,7 @@ machine_environment() {
     ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT="$epmd_port" ERL_CRASH_DUMP_SECONDS=0 \
     RABBITMQ_NODENAME="${BROKER_NODE:-warren}@localhost" RABBITMQ_DIST_PORT="$dist_port" \
     RABBITMQ_CONF_ENV_FILE="$broker_dir/etc/environment" RABBITMQ_CONFIG_FILE="$broker_dir/etc/rabbitmq.conf" \
+    RABBITMQ_ADVANCED_CONFIG_FILE="$broker_dir/etc/advanced.config" \
     RABBITMQ_ENABLED_PLUGINS_FILE="$broker_dir/etc/enabled_plugins" \
     RABBITMQ_MNESIA_BASE="$broker_dir/data" RABBITMQ_FEATURE_FLAGS_FILE="$broker_dir/data/feature_flags" \
     RABBITMQ_LOG_BASE="$broker_dir/log" RABBITMQ_SCHEDULER_BIND_TYPE=u RUNNING_UNDER_SYSTEMD=true \
@@ -72,6 +73,9 @@ vm_memory_high_watermark.absolute = 2GB
 disk_free_limit.absolute = 50MB
 raft.wal_max_size_bytes = 67108864
 CONF
+  # Which has no name in rabbitmq.conf.
+  echo "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, ${BROKER_FORWARD_AGAIN:-180000}}]}]." \
+    >"$broker_dir/etc/advanced.config"
   if [[ -n $tls_port ]] && have openssl; then machine_write_tls; fi
 }
 

@@ -183,6 +183,9 @@ package final class BrokerConnection: Sendable {
     return try await slot.reply(to: "\(request)")
   }
 
+  /// Says in the log what is done about this connection.
+  func note(_ text: String) { logger.info("\(text)", metadata: ["connection": "\(name)"]) }
+
   package func closeChannel(_ channel: ChannelID) async {
     let slot = RequestSlot(timeout: .seconds(2))
     submit(.closeChannel(channel, slot))

@@ -110,7 +110,7 @@ package protocol ChannelListener: AnyObject, Sendable {
   func unsettled(_ operations: [PublishOperation])
   /// Publishes that the broker has refused, by closing their channel.
   func refused(_ operations: [PublishOperation], _ error: RabbitMQError)
-  /// The broker has confirmed something just now.
+  /// The broker has accepted something just now.
   func madeProgress()
   /// No deliveries and no unsettled publishes come after this.
   func channelClosed(_ error: RabbitMQError)

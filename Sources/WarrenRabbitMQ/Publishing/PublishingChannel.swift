@@ -15,6 +15,8 @@ package final class PublishingChannel: Sendable {
     case closed
     case opening
     case open(ChannelID, ChannelLife)
+    /// Another one is opened when it has gone, and what was not settled on it has come back.
+    case closing(ChannelLife)
     /// For good.
     case ended(String)
   }
@@ -29,6 +31,7 @@ package final class PublishingChannel: Sendable {
     /// Exchanges that are missing and being declared, with what waits for them.
     var repairs: [String: [PublishOperation]] = [:]
     var lastConfirm: ContinuousClock.Instant?
+    var silence = ConfirmSilence()
     /// A channel that was closed before the task that opened it had come to say so.
     var over: ChannelLife?
     func isOver(_ life: ChannelLife) -> Bool { over === life }
@@ -74,13 +77,23 @@ package final class PublishingChannel: Sendable {
   }
 
   private func submit(_ operations: [PublishOperation]) {
-    let refused = state.withLock { state -> String? in
+    let status = connection.status.value
+    let isServed = status.isOpen && status.blockedReason == nil
+    let (refused, silent) = state.withLock { state -> (String?, ChannelID?) in
       for operation in operations {
         state.lastNumber += 1
         operation.number = state.lastNumber
       }
-      return pass(operations, &state)
+      let refused = pass(operations, &state)
+      guard isServed, case .open(let id, let life) = state.phase else {
+        state.silence.interrupted()
+        return (refused, nil)
+      }
+      guard state.silence.published(.now) else { return (refused, nil) }
+      state.phase = .closing(life)
+      return (refused, id)
     }
+    if let silent { replace(silent) }
     if let refused { for operation in operations { operation.abandon(because: refused) } }
     openIfNeeded()
   }
@@ -96,7 +109,7 @@ package final class PublishingChannel: Sendable {
     switch state.phase {
     case .open(let id, let life):
       if !connection.submit(.publish(id, operations, life)) { park(operations, &state) }
-    case .closed, .opening: park(operations, &state)
+    case .closed, .opening, .closing: park(operations, &state)
     case .ended(let reason): return reason
     }
     return nil
@@ -161,6 +174,12 @@ package final class PublishingChannel: Sendable {
     }
   }
 
+  /// What is not settled on it comes back when it is closed, and goes to the next one.
+  private func replace(_ id: ChannelID) {
+    connection.note("the broker accepts nothing that is published on this channel: opening another one")
+    connection.submit(.closeChannel(id, RequestSlot(timeout: .seconds(10))))
+  }
+
   private func end(because reason: String) {
     let operations = state.withLock { state in
       state.phase = .ended(reason)
@@ -186,7 +205,12 @@ package final class PublishingChannel: Sendable {
       guard let owner else { return operations.forEach { $0.settle(.refused(error.message)) } }
       owner.refused(operations, error)
     }
-    func madeProgress() { owner?.state.withLock { $0.lastConfirm = .now } }
+    func madeProgress() {
+      owner?.state.withLock { state in
+        state.lastConfirm = .now
+        state.silence.confirmed()
+      }
+    }
     func channelClosed(_ error: RabbitMQError) { owner?.closed(self) }
   }
 
@@ -203,7 +227,11 @@ package final class PublishingChannel: Sendable {
   private func closed(_ life: ChannelLife) {
     state.withLock { state in
       state.over = life
-      if case .open(_, let current) = state.phase, current === life { state.phase = .closed }
+      switch state.phase {
+      case .open(_, let current) where current === life, .closing(let current) where current === life:
+        state.phase = .closed
+      case .open, .closing, .closed, .opening, .ended: break
+      }
     }
     openIfNeeded()
   }

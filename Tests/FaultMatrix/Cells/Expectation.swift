@@ -80,7 +80,11 @@ struct Expectation: Sendable {
         resumesWithin: .seconds(10), reported: ["not consuming"],
         text: "all rights of the user, and the connections cut; the refusal is reported, tried again after 1, 2, 4 s")
     case .leaderKilled:
-      Expectation(resumesWithin: .seconds(15), text: "the node that leads the queue, of three; counted from the kill")
+      Expectation(
+        resumesWithin: .seconds(15),
+        text:
+          "the node that leads the queue, of three; counted from the kill. What is on its way through a retry queue then comes "
+          + "when the broker forwards it again: after 5 s here, by RabbitMQ's default after 180 s")
     case .storeLocked:
       Expectation(
         resumesWithin: .seconds(5),

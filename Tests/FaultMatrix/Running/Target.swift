@@ -67,12 +67,23 @@ struct Target: Sendable {
     try await evaluate("rabbit_auth_backend_internal:delete_user(<<\"\(name)\">>, <<\"test\">>).")
   }
 
+  private func list(_ column: String) async throws -> [String] {
+    try await onThread {
+      try Self.cluster("node", "1", "ctl", "-q", "list_queues", "name", column).split(separator: "\n").map(String.init)
+    }
+  }
+
+  /// How many members each of these queues has running, at least.
+  func onlineMembers(of queues: [String]) async throws -> Int {
+    let lines = try await list("online")
+    return queues.map { queue in
+      lines.first { $0.hasPrefix("\(queue)\t") }?.split(separator: "\t").last?.split(separator: ",").count ?? 0
+    }.min() ?? 0
+  }
+
   /// The number of the node that leads a queue.
   func leader(of queue: String) async throws -> Int {
-    let lines = try await onThread {
-      try Self.cluster("node", "1", "ctl", "-q", "list_queues", "name", "leader").split(separator: "\n").map(
-        String.init)
-    }
+    let lines = try await list("leader")
     guard let line = lines.first(where: { $0.hasPrefix("\(queue)\t") }), let name = line.split(separator: "\t").last,
       let number = Int(name.dropFirst("warren".count).prefix(1))
     else { throw TestBroker.Failed(text: "\(queue) has no leader: \(lines)") }

@@ -169,6 +169,13 @@ struct Trial {
       // RabbitMQ 3.x writes what was declared to its disk log with a delay of some two seconds: killed before, it has forgotten it.
       try await Task.sleep(for: max(.zero, .seconds(5) - session.age))
       return nil
+    case .leaderKilled:
+      try await Task.sleep(for: max(.zero, .seconds(5) - session.age))
+      // The node that the last run killed may be on its way back: two nodes fewer are no majority.
+      let queues = try session.queues
+      let isWhole = try await eventually(timeout: .seconds(60)) { try await target.onlineMembers(of: queues) == 3 }
+      if !isWhole { throw Session.Failed(description: "the queues have not got their three members back") }
+      return nil
     default: return nil
     }
   }

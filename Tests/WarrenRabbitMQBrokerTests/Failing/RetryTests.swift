@@ -27,7 +27,8 @@ import WarrenSupport
   /// Runs `handle` for each event, with that policy, and returns all runs.
   private func runs(
     of events: [Note], policy: RetryPolicy = policy, until count: Int,
-    options: PublishOptions = .init(), queue: QueueOptions = .init(), handle: @escaping @Sendable (Note, HandlerContext) async throws -> Void,
+    options: PublishOptions = .init(), queue: QueueOptions = .init(),
+    handle: @escaping @Sendable (Note, HandlerContext) async throws -> Void,
     after: (TestService) async throws -> Void = { _ in }
   ) async throws -> [Run] {
     try await withTestService(Note.eventType) { service in

@@ -66,4 +66,32 @@ struct CongestionTests {
       #expect(try await rabbit.depth(other) == 4)
     }
   }
+
+  /// What is refused all the time may be the channel's fault: another one is opened, and nobody notices.
+  @Test func aChannelOnWhichNothingIsAcceptedIsReplaced() async throws {
+    try await withTestBroker { rabbit, litter in
+      let type = try litter.type()
+      let queue = try await rabbit.sink(type, arguments: Self.limit("classic", 1), litter)
+      let (full, free) = (EncodedEvent(type, [1]), EncodedEvent(type, [2]))
+      let log = LogCatcher()
+      let other = try RabbitMQ(TestBroker.configuration, logger: log.logger)
+      let running = Task { try await other.run() }
+      let publisher = Publisher(other, source: "tests")
+      #expect(await publisher.publish(encoded: [full]).map(\.kind) == ["confirmed"])
+      var kinds: Set<String> = []
+      let isReplaced = try await eventually(timeout: .seconds(20)) {
+        kinds.formUnion(await publisher.publish(encoded: [full]).map(\.kind))
+        return await log.wait(for: "opening another one", timeout: .zero)
+      }
+      #expect(isReplaced)
+      // Unknown is the one that was under way then, and was refused again on the next channel.
+      #expect(kinds.isSubset(of: ["congested", "unknown"]))
+      _ = try await foreign { try $0.take(queue, 1) }
+      #expect(try await rabbit.waitForDepth(queue, 0))
+      #expect(await publisher.publish(encoded: [free]).map(\.kind) == ["confirmed"])
+      #expect(try await rabbit.depth(queue) == 1)
+      running.cancel()
+      _ = try? await running.value
+    }
+  }
 }

@@ -342,7 +342,7 @@ final class ConnectionLoop {
       try channel.assembler.begin(carrier)
     case .confirm(let tag, let multiple, let accepted):
       Faults.reached(.beforeConfirm)
-      channel.hasConfirmed = true
+      if accepted { channel.hasConfirmed = true }
       channel.publishes.settle(tag, multiple: multiple, accepted: accepted) { operation, verdict in
         switch verdict {
         case .acked: operation.settle(.confirmed)
