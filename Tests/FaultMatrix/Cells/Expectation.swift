@@ -12,7 +12,7 @@ struct Expectation: Sendable {
   var loss = Loss.none
   /// From the end of the fault until an event that was published afterwards has been handled by all.
   var resumesWithin: Duration
-  /// One of these is in the worker's log, at `info` or above; empty when there is nothing to report.
+  /// One of these is in the worker's or the publisher's log, at `info` or above; empty when there is nothing to report.
   var reported: [String] = []
   /// In words, for the table.
   var text: String
@@ -71,7 +71,8 @@ struct Expectation: Sendable {
       )
     case .exchangeDeleted:
       Expectation(
-        loss: .untilNoticed, resumesWithin: .seconds(15), reported: ["somebody has deleted", "consuming again"],
+        loss: .untilNoticed, resumesWithin: .seconds(15),
+        reported: ["somebody has deleted", "consuming again", "unroutable"],
         text:
           "takes the bindings along: the exchange is declared again by the next publish, each binding within 5 s; with no binding the relay holds"
       )

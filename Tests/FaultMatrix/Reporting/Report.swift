@@ -91,7 +91,7 @@ struct Report {
         text +=
           "; may be missing at the subscriptions that are hit: what was made before they got the first event again"
       }
-      if !expected.reported.isEmpty { text += "; it is reported, in the worker's log or to who publishes" }
+      if !expected.reported.isEmpty { text += "; it is reported, in the log of a process or to who publishes" }
       lines.append("| \(fault.title) | \(expected.resumesWithin / .seconds(1)) s | \(text) |")
     }
     lines += ["", "In the phase `recovering` 3 s more, which a try to connect may be waiting for."]

@@ -122,12 +122,13 @@ final class Session {
   }
 
   /// The size of the worker's log, and what it has said since a size.
-  var logSize: Int {
-    ((try? FileManager.default.attributesOfItem(atPath: "\(folder)/worker.log"))?[.size] as? Int) ?? 0
+  /// What the worker and the publisher have said so far.
+  var logSizes: [Int] { logs.map(\.count) }
+  func log(since sizes: [Int]) -> String {
+    zip(logs, sizes).map { String(decoding: $0.dropFirst($1), as: UTF8.self) }.joined()
   }
-  func log(since size: Int) -> String {
-    let data = FileManager.default.contents(atPath: "\(folder)/worker.log") ?? Data()
-    return String(decoding: data.dropFirst(size), as: UTF8.self)
+  private var logs: [Data] {
+    ["worker", "publisher"].map { FileManager.default.contents(atPath: "\(folder)/\($0).log") ?? Data() }
   }
 
   // MARK: The end

@@ -28,7 +28,7 @@ struct Trial {
     try await session.start()
     let start = ContinuousClock.now
     let run = session.begin()
-    let logged = session.logSize
+    let logged = session.logSizes
     let expected = Expectation.of(cell)
     let lever = try await lever(&random)
     var moments: Moments
@@ -59,7 +59,7 @@ struct Trial {
       // Whoever publishes directly while nothing is bound is told so at once.
       let isTold = cell.fault == .exchangeDeleted && outcome.refused + outcome.unknown > 0
       if !isTold, !expected.reported.contains(where: log.contains) {
-        outcome.problems.append("the worker's log says none of \(expected.reported)")
+        outcome.problems.append("neither the worker's nor the publisher's log says one of \(expected.reported)")
       }
     }
     outcome.problems += try await leaks()
