@@ -78,7 +78,7 @@ struct Expectation: Sendable {
       )
     case .permissionTaken:
       Expectation(
-        resumesWithin: .seconds(20), reported: ["not consuming"],
+        resumesWithin: .seconds(10), reported: ["not consuming"],
         text:
           "all rights of the user, and the connections cut; tried again after 1, 2, 4 s and so on, and a reading that lasted less "
           + "than 5 s does not begin that count anew")

@@ -151,6 +151,8 @@ struct Trial {
     }
     switch cell.fault {
     case .permissionTaken:
+      // So that the last run's refusals do not count: up to 30 s it would wait then.
+      try await Task.sleep(for: .seconds(6))
       return Lever(
         target, folder: folder, begin: Target.permissions(of: session.name, "^$"), lasts: lasts(1000...2500),
         end: Target.permissions(of: session.name, ".*"))
