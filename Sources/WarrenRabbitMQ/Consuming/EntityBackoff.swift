@@ -9,8 +9,9 @@ struct EntityBackoff {
   private(set) var failures = 0
 
   mutating func delay(after error: RabbitMQError, consumedFor duration: Duration?) -> Duration {
-    if error.isOfConnection { return .zero }
+    // Also when a lost connection ends it: a refusal after that is a first one.
     if let duration, duration >= Self.settled { failures = 0 }
+    if error.isOfConnection { return .zero }
     defer { failures += 1 }
     if error.isRefusal { return .seconds(min(30, 1 << min(failures, 5))) }
     return failures == 0 ? .zero : min(.milliseconds(200 << min(failures - 1, 4)), .seconds(3))

@@ -96,6 +96,18 @@ struct EntityBackoffTests {
   private let refused = RabbitMQError(.topologyMismatch, "other settings", replyCode: 406)
   private let cancelled = RabbitMQError(.consumerCancelled, "gone", isRetryable: true)
 
+  /// A long reading that ends with its connection has settled as much as one that ends in another way.
+  @Test func aLostConnectionDoesNotKeepTheCount() {
+    var backoff = EntityBackoff()
+    let (lost, refused) = (RabbitMQError(.connectionLost, ""), RabbitMQError(.accessRefused, ""))
+    for _ in 0..<4 { _ = backoff.delay(after: refused, consumedFor: nil) }
+    #expect(backoff.delay(after: lost, consumedFor: .seconds(60)) == .zero)
+    #expect(backoff.delay(after: refused, consumedFor: nil) == .seconds(1))
+    // A short one has not.
+    #expect(backoff.delay(after: lost, consumedFor: .seconds(1)) == .zero)
+    #expect(backoff.delay(after: refused, consumedFor: nil) == .seconds(2))
+  }
+
   @Test func refusalsAreAskedMoreAndMoreSeldom() {
     var backoff = EntityBackoff()
     let delays = (0..<7).map { _ in backoff.delay(after: refused, consumedFor: nil) }
