@@ -6,6 +6,7 @@
   #endif
 
   /// The pthread twin of the lock below: ThreadSanitizer does not understand `Mutex` on Linux and reports false races.
+  /// Unchecked, because the two pointers are: only `withLock` follows them, inside the mutex.
   public struct InlineLock<Value>: ~Copyable, @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let value: UnsafeMutablePointer<Value>

@@ -9,6 +9,9 @@ import WarrenSupport
 
 /// One event on its way to the broker: written or not, settled once by whoever comes first: the confirm, the deadline, the
 /// caller's cancellation, or the end of the connection.
+///
+/// Unchecked, because a class over another one cannot be checked: what changes is in `state` with a lock of its own, but for
+/// `number`, which belongs to the lock of the channel.
 package final class PublishOperation: TimerEntry, @unchecked Sendable {
   package let exchange: String
   package let head: PublishHead

@@ -11,8 +11,9 @@ import WarrenSupport
 #endif
 
 /// Something with a deadline. Subclasses override `fire`, which runs on the timer thread and must return at once.
+///
+/// Unchecked: its variables are guarded by the lock of the wheel that it is in.
 package class TimerEntry: @unchecked Sendable {
-  // Guarded by the lock of the wheel that the entry is in.
   fileprivate var wheel: Timers?
   fileprivate var bucket = 0
   fileprivate var index = 0
@@ -24,6 +25,7 @@ package class TimerEntry: @unchecked Sendable {
   package func cancel() { Timers.shared.remove(self) }
 }
 
+/// Unchecked for the class above it: it adds nothing that changes.
 private final class ClosureEntry: TimerEntry, @unchecked Sendable {
   private let body: @Sendable () -> Void
   init(_ body: @escaping @Sendable () -> Void) { self.body = body }
@@ -33,6 +35,8 @@ private final class ClosureEntry: TimerEntry, @unchecked Sendable {
 /// One thread per process that ends what has a deadline: publishes, requests, coalesced acknowledgements, and calls
 /// into librabbitmq that do not return. A hashed wheel (Varghese and Lauck, 1987): every event that is published has
 /// a deadline that it nearly never reaches, so putting in and taking out must cost nothing worth mentioning.
+///
+/// Unchecked, because C wants a pointer to `wakeup`, which is set in `init` and never again; the rest is behind the lock.
 package final class Timers: @unchecked Sendable {
   package static let shared = Timers()
 

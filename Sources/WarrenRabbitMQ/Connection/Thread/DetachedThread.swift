@@ -61,6 +61,7 @@ func startDetachedThread(name: String, stackSize: Int, _ run: @escaping @Sendabl
   }
 }
 
+/// Unchecked: it is handed over once, from who starts the thread to the one that runs it.
 extension ThreadBody: @unchecked Sendable {
   fileprivate func runFallback() { run() }
 }
