@@ -74,15 +74,28 @@ package enum Acknowledgement: Sendable, Equatable {
 }
 
 /// One message as it arrived.
-package struct IncomingMessage: Sendable {
-  package var deliveryTag: UInt64
-  package var isRedelivered: Bool
-  package var exchange: String
-  package var routingKey: String
-  package var properties: [UInt8]
-  package var body: Data
+package final class IncomingMessage: Sendable {
+  package let deliveryTag: UInt64
+  package let isRedelivered: Bool
+  package let exchange: String
+  package let routingKey: String
+  package let properties: [UInt8]
+  package let body: Data
   /// The body was larger than the channel allows and was not kept.
-  package var isOversized: Bool
+  package let isOversized: Bool
+
+  package init(
+    deliveryTag: UInt64, isRedelivered: Bool, exchange: String, routingKey: String, properties: [UInt8], body: Data,
+    isOversized: Bool
+  ) {
+    self.deliveryTag = deliveryTag
+    self.isRedelivered = isRedelivered
+    self.exchange = exchange
+    self.routingKey = routingKey
+    self.properties = properties
+    self.body = body
+    self.isOversized = isOversized
+  }
 }
 
 extension EngineCommand {

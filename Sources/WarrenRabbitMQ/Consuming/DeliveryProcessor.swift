@@ -158,11 +158,10 @@ struct DeliveryProcessor: Sendable {
   }
 
   private func delivery(_ message: IncomingMessage, _ type: EventType, _ routingKey: String, _ round: Int) -> Delivery {
-    var delivery = Delivery(
+    Delivery(
       type: type, body: message.body, isRedelivered: message.isRedelivered, queue: queue, routingKey: routingKey,
-      attempt: round, describedBy: PropertyDescription(properties: message.properties, type: type))
-    delivery.foreignContent = MessageProperties.foreignContent(in: message.properties)
-    return delivery
+      attempt: round, foreignContent: MessageProperties.foreignContent(in: message.properties),
+      describedBy: PropertyDescription(message: message, type: type))
   }
 
   private func run(_ handler: any DeliveryHandler, _ delivery: Delivery) async -> HandlerResult {
@@ -306,9 +305,11 @@ struct HandlerTimedOut: Error, CustomStringConvertible {
 
 /// A delivery's metadata in the bytes that the broker has sent. They are readable: they were looked through before.
 private struct PropertyDescription: DeliveryDescription {
-  let properties: [UInt8]
+  let message: IncomingMessage
   let type: EventType
-  private var read: MessageProperties { (try? MessageProperties(reading: properties)) ?? MessageProperties() }
+  private var read: MessageProperties {
+    (try? MessageProperties(reading: message.properties)) ?? MessageProperties()
+  }
   var hasOwnID: Bool { read.headers[Headers.ownID]?.int == 1 }
   func metadata() -> EventMetadata { EventMetadata(read, type: type) }
 }
