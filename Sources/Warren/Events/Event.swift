@@ -53,7 +53,7 @@ extension Event {
   /// The type and the body of this value.
   public func encoded() throws(WarrenError) -> (type: EventType, body: Data) {
     do {
-      return (Self.eventType, try Self.coding.encode(self))
+      return (Self.eventType, try Self.coding.body(of: self))
     } catch {
       throw WarrenError(.encodingFailed, "\(Self.self) (\(Self.eventType)): \(explain(error))")
     }
@@ -62,7 +62,7 @@ extension Event {
   /// The value of a type with this body.
   public static func decoded(type: EventType, body: Data) throws(WarrenError) -> Self {
     do {
-      return try coding.decode(body)
+      return try coding.value(in: body)
     } catch {
       throw WarrenError(.decodingFailed, "\(type) is not a \(Self.self): \(explain(error))")
     }

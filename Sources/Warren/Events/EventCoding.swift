@@ -13,41 +13,64 @@
 /// ```
 public struct EventCoding<Value: Codable & Sendable>: Sendable {
   /// Turns a value into a message body.
-  public var encode: @Sendable (Value) throws -> Data
+  public var encode: @Sendable (Value) throws -> Data {
+    guard let own else { return { try WarrenJSON.encode($0) } }
+    return own.encode
+  }
   /// Turns a message body into a value.
-  public var decode: @Sendable (Data) throws -> Value
+  public var decode: @Sendable (Data) throws -> Value {
+    guard let own else { return { try WarrenJSON.decode($0) } }
+    return own.decode
+  }
   /// False for a coding of your own: it is given bodies whatever content type they say they are.
   package let isJSON: Bool
+  // Nil for Warren's JSON, so that the usual coding is made of nothing: it is asked for with each event.
+  private let own: Functions?
+
+  // A class, so that a coding has the same layout for all events, and no metadata is looked up for it.
+  private final class Functions: Sendable {
+    let encode: @Sendable (Value) throws -> Data
+    let decode: @Sendable (Data) throws -> Value
+    init(encode: @escaping @Sendable (Value) throws -> Data, decode: @escaping @Sendable (Data) throws -> Value) {
+      self.encode = encode
+      self.decode = decode
+    }
+  }
 
   /// A coding of your own. The two functions run on the tasks of callers, many at once.
   public init(
     encode: @escaping @Sendable (Value) throws -> Data, decode: @escaping @Sendable (Data) throws -> Value
   ) {
-    self.init(isJSON: false, encode: encode, decode: decode)
+    self.init(isJSON: false, Functions(encode: encode, decode: decode))
   }
 
-  private init(
-    isJSON: Bool, encode: @escaping @Sendable (Value) throws -> Data, decode: @escaping @Sendable (Data) throws -> Value
-  ) {
+  private init(isJSON: Bool, _ own: Functions?) {
     self.isJSON = isJSON
-    self.encode = encode
-    self.decode = decode
+    self.own = own
+  }
+
+  func body(of value: Value) throws -> Data {
+    guard let own else { return try WarrenJSON.encode(value) }
+    return try own.encode(value)
+  }
+  func value(in body: Data) throws -> Value {
+    guard let own else { return try WarrenJSON.decode(body) }
+    return try own.decode(body)
   }
 
   /// Warren's JSON: keys sorted (so that equal events are equal bytes), dates as ISO 8601 in UTC with milliseconds,
   /// data as base64, `/` not escaped; NaN, infinity and dates outside the years 0 to 9999 refused. Fixed: it changes only with a major version.
   public static var json: EventCoding {
-    EventCoding(isJSON: true, encode: { try WarrenJSON.encode($0) }, decode: { try WarrenJSON.decode($0) })
+    EventCoding(isJSON: true, nil)
   }
 
   /// JSON with coders of your own. They must not be changed afterwards.
   public static func json(encoder: JSONEncoder, decoder: JSONDecoder) -> EventCoding {
-    EventCoding(
-      isJSON: true, encode: { try encoder.encode($0) },
-      decode: {
-        try Nesting.check($0)
-        return try decoder.decode(Value.self, from: $0)
-      })
+    let decode: @Sendable (Data) throws -> Value = {
+      try Nesting.check($0)
+      return try decoder.decode(Value.self, from: $0)
+    }
+    return EventCoding(isJSON: true, Functions(encode: { try encoder.encode($0) }, decode: decode))
   }
 }
 
@@ -89,7 +112,7 @@ enum WarrenJSON {
   }
 
   static func decode<T: Decodable>(_ body: Data) throws -> T {
-    if let value = TapeDecoder.decode(T.self, body) { return value }
+    do { return try TapeDecoder.decode(T.self, body) } catch {}
     try Nesting.check(body)
     return try decoder.decode(T.self, from: body)
   }

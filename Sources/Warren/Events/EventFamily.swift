@@ -34,7 +34,7 @@ extension EventFamily {
   public func encoded() throws(WarrenError) -> (type: EventType, body: Data) {
     let whole: Data
     do {
-      whole = try Self.coding.encode(self)
+      whole = try Self.coding.body(of: self)
     } catch {
       throw WarrenError(.encodingFailed, "\(Self.self): \(explain(error))")
     }
@@ -66,7 +66,7 @@ extension EventFamily {
     }
     do {
       // A body such as `1},"x":{` would otherwise be valid only together with what is put around it.
-      if JSONTape(Array(body)) == nil {
+      if !JSONTape.reads(body) {
         try Nesting.check(body)
         _ = try WarrenJSON.decoder.decode(AnyJSON.self, from: body)
       }
@@ -74,7 +74,7 @@ extension EventFamily {
       // The decoder ignores a byte order mark where it is allowed to, at the very beginning.
       whole.append(body.starts(with: [0xef, 0xbb, 0xbf]) ? body.dropFirst(3) : body)
       whole.append(contentsOf: shape.isBare ? [0x7d, 0x7d] : [0x7d])
-      return try coding.decode(whole)
+      return try coding.value(in: whole)
     } catch {
       let text = explain(error, wrappers: shape.isBare ? 2 : 1)
       throw WarrenError(.decodingFailed, "\(type) is not a \(Self.self): \(text)")

@@ -78,7 +78,12 @@ extension Date {
 
   /// Reads RFC 3339 with or without fractions of a second, with `Z` or an offset; nil for anything else.
   package init?(rfc3339 text: String) {
-    let b = Array(text.utf8)
+    var text = text
+    guard let date = text.withUTF8({ Date(rfc3339: $0) }) else { return nil }
+    self = date
+  }
+
+  init?(rfc3339 b: UnsafeBufferPointer<UInt8>) {
     guard b.count >= 20, b.count <= 40 else { return nil }
     func number(_ range: Range<Int>) -> Int64? {
       var value: Int64 = 0

@@ -1,6 +1,22 @@
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
+
 /// A JSON text as a list of its values, in the order of the text: strict (RFC 8259), and only what is common. What is not,
 /// such as a surrogate in an escape, gives no tape, and Foundation's decoder has the word.
-struct JSONTape: Sendable {
+///
+/// A class of constants over raw memory of its own: whatever else it were made of, each value that is read would take hold of
+/// it and let go again, which costs more than the value.
+class JSONTape {
   enum Kind: UInt8, Sendable {
     case null, yes, no
     /// Digits only, and a sign.
@@ -24,32 +40,89 @@ struct JSONTape: Sendable {
     var count: Int32 = 0
   }
 
-  let bytes: [UInt8]
-  let tokens: [Token]
-
   private static let deepest = 100
   private static let largest = 1 << 24
 
-  init?(_ bytes: [UInt8]) {
-    guard bytes.count < Self.largest else { return nil }
-    var tokens: [Token] = []
-    tokens.reserveCapacity(32)
-    let isASCII: Bool? = bytes.withUnsafeBufferPointer { buffer in
-      var parser = Parser(bytes: buffer)
-      parser.skipSpace()
-      guard parser.value(&tokens, depth: 0) else { return nil }
-      parser.skipSpace()
-      return parser.at == buffer.count ? parser.isASCII : nil
-    }
-    guard let isASCII else { return nil }
+  private let bytes: UnsafeBufferPointer<UInt8>
+  private let tokens: UnsafeBufferPointer<Token>
+
+  init?(_ text: UnsafeBufferPointer<UInt8>) {
+    guard text.count < JSONTape.largest else { return nil }
+    var parser = Parser(bytes: text)
+    parser.skipSpace()
+    guard parser.value(depth: 0) else { return nil }
+    parser.skipSpace()
+    guard parser.at == text.count else { return nil }
     // One look at the whole instead of one at each text.
-    if !isASCII, String(validating: bytes, as: UTF8.self) == nil { return nil }
-    self.bytes = bytes
-    self.tokens = tokens
+    if !parser.isASCII, String(validating: text, as: UTF8.self) == nil { return nil }
+    let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.count)
+    _ = copy.initialize(fromContentsOf: text)
+    bytes = UnsafeBufferPointer(copy)
+    tokens = parser.tokens.take()
   }
 
-  private struct Parser {
+  deinit {
+    bytes.deallocate()
+    tokens.deallocate()
+  }
+
+  /// True for a text that a tape can be made of.
+  static func reads(_ body: Data) -> Bool {
+    body.withUnsafeBytes { JSONTape($0.bindMemory(to: UInt8.self)) != nil }
+  }
+
+  final subscript(index: Int) -> Token {
+    precondition(index >= 0 && index < tokens.count)
+    return tokens[index]
+  }
+
+  /// The token behind a value.
+  final func behind(_ index: Int) -> Int { Int(self[index].next) }
+
+  final func slice(_ token: Token) -> UnsafeBufferPointer<UInt8> {
+    UnsafeBufferPointer(rebasing: bytes[Int(token.start)..<Int(token.end)])
+  }
+
+  /// A list that grows, and whose memory is taken from it in the end.
+  private struct Tokens: ~Copyable {
+    private var memory: UnsafeMutableBufferPointer<Token>
+    private(set) var count = 0
+
+    init(capacity: Int) { memory = .allocate(capacity: capacity) }
+    deinit { memory.deallocate() }
+
+    subscript(index: Int) -> Token {
+      get {
+        precondition(index >= 0 && index < count)
+        return memory[index]
+      }
+      set {
+        precondition(index >= 0 && index < count)
+        memory[index] = newValue
+      }
+    }
+
+    mutating func append(_ token: Token) {
+      if count == memory.count {
+        let larger = UnsafeMutableBufferPointer<Token>.allocate(capacity: count * 2)
+        _ = larger.moveInitialize(fromContentsOf: memory)
+        memory.deallocate()
+        memory = larger
+      }
+      memory.initializeElement(at: count, to: token)
+      count += 1
+    }
+
+    consuming func take() -> UnsafeBufferPointer<Token> {
+      let taken = UnsafeBufferPointer(rebasing: memory[..<count])
+      discard self
+      return taken
+    }
+  }
+
+  private struct Parser: ~Copyable {
     let bytes: UnsafeBufferPointer<UInt8>
+    var tokens = Tokens(capacity: 32)
     var at = 0
     var isASCII = true
 
@@ -61,33 +134,33 @@ struct JSONTape: Sendable {
       }
     }
 
-    mutating func value(_ tokens: inout [Token], depth: Int) -> Bool {
+    mutating func value(depth: Int) -> Bool {
       switch here {
-      case 0x22: return text(&tokens, isKey: false)
-      case 0x7b: return depth < JSONTape.deepest && object(&tokens, depth: depth)
-      case 0x5b: return depth < JSONTape.deepest && array(&tokens, depth: depth)
-      case 0x74: return word("true", .yes, &tokens)
-      case 0x66: return word("false", .no, &tokens)
-      case 0x6e: return word("null", .null, &tokens)
-      default: return number(&tokens)
+      case 0x22: return text(isKey: false)
+      case 0x7b: return depth < JSONTape.deepest && object(depth: depth)
+      case 0x5b: return depth < JSONTape.deepest && array(depth: depth)
+      case 0x74: return word("true", .yes)
+      case 0x66: return word("false", .no)
+      case 0x6e: return word("null", .null)
+      default: return number()
       }
     }
 
-    private mutating func word(_ word: StaticString, _ kind: Kind, _ tokens: inout [Token]) -> Bool {
+    private mutating func word(_ word: StaticString, _ kind: Kind) -> Bool {
       let start = at
       let count = word.utf8CodeUnitCount
       guard at + count <= bytes.count else { return false }
       for i in 0..<count where bytes[at + i] != word.utf8Start[i] { return false }
       at += count
-      push(kind, start, at, &tokens)
+      push(kind, start, at)
       return true
     }
 
-    private func push(_ kind: Kind, _ start: Int, _ end: Int, _ tokens: inout [Token]) {
+    private mutating func push(_ kind: Kind, _ start: Int, _ end: Int) {
       tokens.append(Token(kind: kind, start: Int32(start), end: Int32(end), next: Int32(tokens.count + 1)))
     }
 
-    private mutating func number(_ tokens: inout [Token]) -> Bool {
+    private mutating func number() -> Bool {
       let start = at
       if here == 0x2d { at += 1 }
       func isDigit(_ byte: UInt8) -> Bool { byte >= 0x30 && byte <= 0x39 }
@@ -111,11 +184,11 @@ struct JSONTape: Sendable {
         guard isDigit(here) else { return false }
         while isDigit(here) { at += 1 }
       }
-      push(kind, start, at, &tokens)
+      push(kind, start, at)
       return true
     }
 
-    private mutating func text(_ tokens: inout [Token], isKey: Bool) -> Bool {
+    private mutating func text(isKey: Bool) -> Bool {
       at += 1
       let start = at
       var kind = Kind.text
@@ -128,7 +201,7 @@ struct JSONTape: Sendable {
             if isKey { return false }
             isASCII = false
           }
-          push(kind, start, at, &tokens)
+          push(kind, start, at)
           at += 1
           return true
         }
@@ -159,9 +232,9 @@ struct JSONTape: Sendable {
       }
     }
 
-    private mutating func array(_ tokens: inout [Token], depth: Int) -> Bool {
+    private mutating func array(depth: Int) -> Bool {
       let index = tokens.count
-      push(.array, at, at, &tokens)
+      push(.array, at, at)
       at += 1
       skipSpace()
       var count: Int32 = 0
@@ -169,7 +242,7 @@ struct JSONTape: Sendable {
         at += 1
       } else {
         while true {
-          guard value(&tokens, depth: depth + 1) else { return false }
+          guard value(depth: depth + 1) else { return false }
           count += 1
           skipSpace()
           if here == 0x2c {
@@ -182,13 +255,13 @@ struct JSONTape: Sendable {
           break
         }
       }
-      close(index, count, &tokens)
+      close(index, count)
       return true
     }
 
-    private mutating func object(_ tokens: inout [Token], depth: Int) -> Bool {
+    private mutating func object(depth: Int) -> Bool {
       let index = tokens.count
-      push(.object, at, at, &tokens)
+      push(.object, at, at)
       at += 1
       skipSpace()
       var count: Int32 = 0
@@ -196,12 +269,12 @@ struct JSONTape: Sendable {
         at += 1
       } else {
         while true {
-          guard here == 0x22, text(&tokens, isKey: true) else { return false }
+          guard here == 0x22, text(isKey: true) else { return false }
           skipSpace()
           guard here == 0x3a else { return false }
           at += 1
           skipSpace()
-          guard value(&tokens, depth: depth + 1) else { return false }
+          guard value(depth: depth + 1) else { return false }
           count += 1
           skipSpace()
           if here == 0x2c {
@@ -214,11 +287,11 @@ struct JSONTape: Sendable {
           break
         }
       }
-      close(index, count, &tokens)
+      close(index, count)
       return true
     }
 
-    private func close(_ index: Int, _ count: Int32, _ tokens: inout [Token]) {
+    private mutating func close(_ index: Int, _ count: Int32) {
       tokens[index].count = count
       tokens[index].end = Int32(at)
       tokens[index].next = Int32(tokens.count)
@@ -240,13 +313,13 @@ struct JSONTape: Sendable {
 
   // MARK: Values
 
-  func text(_ token: Token) -> String {
-    let slice = bytes[Int(token.start)..<Int(token.end)]
+  final func text(_ token: Token) -> String {
+    let slice = slice(token)
     guard token.kind == .escaped else { return String(decoding: slice, as: UTF8.self) }
     var out: [UInt8] = []
     out.reserveCapacity(slice.count)
-    var at = slice.startIndex
-    while at < slice.endIndex {
+    var at = 0
+    while at < slice.count {
       guard slice[at] == 0x5c else {
         out.append(slice[at])
         at += 1
@@ -260,7 +333,7 @@ struct JSONTape: Sendable {
       case 0x74: out.append(0x09)
       case 0x75:
         // It was looked at when the tape was made.
-        let code = Self.hex(slice[(at + 2)..<(at + 6)]).flatMap(Unicode.Scalar.init) ?? "\u{fffd}"
+        let code = JSONTape.hex(slice[(at + 2)..<(at + 6)]).flatMap(Unicode.Scalar.init) ?? "\u{fffd}"
         out.append(contentsOf: String(Character(code)).utf8)
         at += 4
       case let byte: out.append(byte)
@@ -271,37 +344,61 @@ struct JSONTape: Sendable {
   }
 
   /// Nil for what needs a second look: too many digits, or minus zero.
-  func integer(_ token: Token) -> Int64? {
-    var (at, end) = (Int(token.start), Int(token.end))
-    let isNegative = bytes[at] == 0x2d
-    if isNegative { at += 1 }
-    guard end - at <= 18, !(isNegative && bytes[at] == 0x30) else { return nil }
+  final func integer(_ token: Token) -> Int64? {
+    let digits = slice(token)
+    let isNegative = digits[0] == 0x2d
+    var at = isNegative ? 1 : 0
+    guard digits.count - at <= 18, !(isNegative && digits[at] == 0x30) else { return nil }
     var value: Int64 = 0
-    while at < end {
-      value = value * 10 + Int64(bytes[at] - 0x30)
+    while at < digits.count {
+      value = value * 10 + Int64(digits[at] - 0x30)
       at += 1
     }
-    end = 0
     return isNegative ? -value : value
   }
 
   /// The nearest one; nil for what needs a second look.
-  func double(_ token: Token) -> Double? {
+  final func double(_ token: Token) -> Double? {
     if token.kind == .integer, token.end - token.start <= 15 { return integer(token).map(Double.init) }
-    let text = String(decoding: bytes[Int(token.start)..<Int(token.end)], as: UTF8.self)
+    let slice = slice(token)
+    if let value = JSONTape.shortDecimal(slice) { return value }
+    let text = String(decoding: slice, as: UTF8.self)
     guard let value = Double(text), value.isFinite else { return nil }
     // Nearly nothing, which is rounded or refused.
     if !value.isNormal, text.utf8.contains(where: { $0 >= 0x31 && $0 <= 0x39 }) { return nil }
     return value
   }
 
-  func isKey(_ token: Token, _ key: inout String) -> Bool {
-    let start = Int(token.start)
-    let count = Int(token.end) - start
-    return key.withUTF8 { other in
-      guard other.count == count else { return false }
-      for i in 0..<count where bytes[start + i] != other[i] { return false }
-      return true
+  /// A decimal of at most fifteen digits without an exponent: both parts of the fraction are exact doubles, so their quotient,
+  /// which is rounded once, is the nearest one (Clinger, "How to Read Floating Point Numbers Accurately", 1990).
+  private static func shortDecimal(_ text: UnsafeBufferPointer<UInt8>) -> Double? {
+    guard text.count <= 17 else { return nil }
+    var digits: Int64 = 0
+    var (count, decimals) = (0, 0)
+    var isFraction = false
+    for byte in text.dropFirst(text[0] == 0x2d ? 1 : 0) {
+      if byte == 0x2e {
+        isFraction = true
+        continue
+      }
+      guard byte >= 0x30, byte <= 0x39 else { return nil }
+      digits = digits * 10 + Int64(byte - 0x30)
+      count += 1
+      if isFraction { decimals += 1 }
     }
+    guard count <= 15 else { return nil }
+    var power = 1.0
+    for _ in 0..<decimals { power *= 10 }
+    let value = Double(digits) / power
+    return text[0] == 0x2d ? -value : value
   }
+
+  final func isKey(_ token: Token, _ key: UnsafeBufferPointer<UInt8>) -> Bool {
+    let count = Int(token.end - token.start)
+    guard key.count == count, let a = bytes.baseAddress else { return false }
+    guard count > 0, let b = key.baseAddress else { return true }
+    return memcmp(a + Int(token.start), b, count) == 0
+  }
+
+  final func areEqual(_ a: Token, _ b: Token) -> Bool { a.end - a.start == b.end - b.start && isKey(a, slice(b)) }
 }

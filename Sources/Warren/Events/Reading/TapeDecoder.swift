@@ -9,27 +9,113 @@
 /// It says nothing but "this is the value" or "look for yourself": whenever anything fails, or is unusual, Foundation's decoder
 /// begins anew, and its value or its error counts. So no error is worded here, and no corner of JSON is decided.
 enum TapeDecoder {
-  static func decode<T: Decodable>(_ type: T.Type, _ body: Data) -> T? {
-    guard let tape = JSONTape(Array(body)) else { return nil }
-    let reading = TapeReading(tape)
-    guard let value = try? TapeValue(reading: reading, index: 0, codingPath: []).unbox(T.self), !reading.isDoubtful
-    else {
-      return nil
-    }
+  /// - Throws: anything, where Foundation's decoder is to be asked.
+  static func decode<T: Decodable>(_ type: T.Type, _ body: Data) throws -> T {
+    guard let reading = body.withUnsafeBytes({ TapeReading($0.bindMemory(to: UInt8.self)) }) else { throw Doubt() }
+    let value = try TapeValue(reading: reading, index: 0).unbox(type)
+    if reading.isDoubtful { throw Doubt() }
     return value
   }
 }
 
 /// A pass over one tape. Types may catch errors and go on; what was doubtful on the way stays so.
-private final class TapeReading {
-  let tape: JSONTape
-  var isDoubtful = false
-  init(_ tape: JSONTape) { self.tape = tape }
+private final class TapeReading: JSONTape {
+  private(set) var isDoubtful = false
 
   /// For what Foundation may see in another way.
   func doubt() -> any Error {
     isDoubtful = true
     return Doubt()
+  }
+
+  func mismatch(_ type: Any.Type, at index: Int) -> DecodingError {
+    let context = DecodingError.Context(codingPath: path(to: index), debugDescription: "another kind")
+    return self[index].kind == .null ? .valueNotFound(type, context) : .typeMismatch(type, context)
+  }
+
+  /// Where a value stands. Found when somebody asks: to carry it along costs as much as the values.
+  func path(to index: Int) -> [any CodingKey] {
+    var path: [any CodingKey] = []
+    var at = 0
+    while at != index {
+      let token = self[at]
+      var child = at + 1
+      for number in 0..<Int(token.count) {
+        let value = token.kind == .object ? child + 1 : child
+        if index < behind(value) {
+          path.append(
+            token.kind == .object ? TapeKey(stringValue: text(self[child])) : TapeKey(intValue: number))
+          child = value
+          break
+        }
+        child = behind(value)
+      }
+      guard child > at, child <= index else { break }
+      at = child
+    }
+    return path
+  }
+
+  // MARK: Values
+
+  func isNull(_ index: Int) -> Bool { self[index].kind == .null }
+
+  func bool(_ index: Int) throws -> Bool {
+    switch self[index].kind {
+    case .yes: return true
+    case .no: return false
+    default: throw mismatch(Bool.self, at: index)
+    }
+  }
+
+  func string(_ index: Int) throws -> String {
+    let token = self[index]
+    guard token.kind == .text || token.kind == .escaped else { throw mismatch(String.self, at: index) }
+    return text(token)
+  }
+
+  func double(_ index: Int) throws -> Double {
+    let token = self[index]
+    guard token.kind == .integer || token.kind == .number else { throw mismatch(Double.self, at: index) }
+    guard let value = double(token) else { throw doubt() }
+    return value
+  }
+
+  func float(_ index: Int) throws -> Float {
+    let kind = self[index].kind
+    guard kind == .integer || kind == .number else { throw mismatch(Float.self, at: index) }
+    throw doubt()
+  }
+
+  func integer<I: FixedWidthInteger>(_ type: I.Type, _ index: Int) throws -> I {
+    let token = self[index]
+    // 1.0 and 1e3 may be integers.
+    if token.kind == .number { throw doubt() }
+    guard token.kind == .integer else { throw mismatch(type, at: index) }
+    guard let value = integer(token), let exact = I(exactly: value) else { throw doubt() }
+    return exact
+  }
+
+  func unbox<T: Decodable>(_ type: T.Type, _ index: Int) throws -> T {
+    // Of the same type, as was just seen: a cast would look for that in the metadata, which costs more than the value.
+    if T.self == Date.self { return unsafeBitCast(try date(index), to: T.self) }
+    if T.self == Data.self {
+      guard let data = Data(base64Encoded: try string(index)) else { throw doubt() }
+      return unsafeBitCast(data, to: T.self)
+    }
+    if T.self == URL.self {
+      guard let url = URL(string: try string(index)) else { throw doubt() }
+      return unsafeBitCast(url, to: T.self)
+    }
+    if T.self == Decimal.self { throw doubt() }
+    return try T(from: TapeValue(reading: self, index: index))
+  }
+
+  private func date(_ index: Int) throws -> Date {
+    let token = self[index]
+    let date = token.kind == .text ? Date(rfc3339: slice(token)) : Date(rfc3339: try string(index))
+    guard let date else { throw doubt() }
+    return date
   }
 }
 
@@ -48,182 +134,141 @@ private struct TapeKey: CodingKey {
 private struct TapeValue: Decoder, SingleValueDecodingContainer {
   let reading: TapeReading
   let index: Int
-  let codingPath: [any CodingKey]
+  var codingPath: [any CodingKey] { reading.path(to: index) }
   var userInfo: [CodingUserInfoKey: Any] { [:] }
 
-  private var token: JSONTape.Token { reading.tape.tokens[index] }
+  func unbox<T: Decodable>(_ type: T.Type) throws -> T { try reading.unbox(type, index) }
 
-  private func mismatch(_ type: Any.Type) -> DecodingError {
-    token.kind == .null
-      ? .valueNotFound(type, .init(codingPath: codingPath, debugDescription: "null"))
-      : .typeMismatch(type, .init(codingPath: codingPath, debugDescription: "another kind"))
-  }
-
-  // MARK: Values
-
-  func unbox<T: Decodable>(_ type: T.Type) throws -> T {
-    if T.self == Date.self {
-      guard let date = Date(rfc3339: try decode(String.self)) as? T else { throw reading.doubt() }
-      return date
-    }
-    if T.self == Data.self {
-      guard let data = Data(base64Encoded: try decode(String.self)) as? T else { throw reading.doubt() }
-      return data
-    }
-    if T.self == URL.self {
-      guard let url = URL(string: try decode(String.self)) as? T else { throw reading.doubt() }
-      return url
-    }
-    if T.self == Decimal.self { throw reading.doubt() }
-    return try T(from: self)
-  }
-
-  func decodeNil() -> Bool { token.kind == .null }
-
-  func decode(_ type: Bool.Type) throws -> Bool {
-    switch token.kind {
-    case .yes: return true
-    case .no: return false
-    default: throw mismatch(type)
-    }
-  }
-
-  func decode(_ type: String.Type) throws -> String {
-    guard token.kind == .text || token.kind == .escaped else { throw mismatch(type) }
-    return reading.tape.text(token)
-  }
-
-  func decode(_ type: Double.Type) throws -> Double {
-    guard token.kind == .integer || token.kind == .number else { throw mismatch(type) }
-    guard let value = reading.tape.double(token) else { throw reading.doubt() }
-    return value
-  }
-
-  func decode(_ type: Float.Type) throws -> Float {
-    guard token.kind == .integer || token.kind == .number else { throw mismatch(type) }
-    throw reading.doubt()
-  }
-
-  private func integer<I: FixedWidthInteger>(_ type: I.Type) throws -> I {
-    // 1.0 and 1e3 may be integers.
-    if token.kind == .number { throw reading.doubt() }
-    guard token.kind == .integer else { throw mismatch(type) }
-    guard let value = reading.tape.integer(token), let exact = I(exactly: value) else { throw reading.doubt() }
-    return exact
-  }
-
-  func decode(_ type: Int.Type) throws -> Int { try integer(type) }
-  func decode(_ type: Int8.Type) throws -> Int8 { try integer(type) }
-  func decode(_ type: Int16.Type) throws -> Int16 { try integer(type) }
-  func decode(_ type: Int32.Type) throws -> Int32 { try integer(type) }
-  func decode(_ type: Int64.Type) throws -> Int64 { try integer(type) }
-  func decode(_ type: UInt.Type) throws -> UInt { try integer(type) }
-  func decode(_ type: UInt8.Type) throws -> UInt8 { try integer(type) }
-  func decode(_ type: UInt16.Type) throws -> UInt16 { try integer(type) }
-  func decode(_ type: UInt32.Type) throws -> UInt32 { try integer(type) }
-  func decode(_ type: UInt64.Type) throws -> UInt64 { try integer(type) }
+  func decodeNil() -> Bool { reading.isNull(index) }
+  func decode(_ type: Bool.Type) throws -> Bool { try reading.bool(index) }
+  func decode(_ type: String.Type) throws -> String { try reading.string(index) }
+  func decode(_ type: Double.Type) throws -> Double { try reading.double(index) }
+  func decode(_ type: Float.Type) throws -> Float { try reading.float(index) }
+  func decode(_ type: Int.Type) throws -> Int { try reading.integer(type, index) }
+  func decode(_ type: Int8.Type) throws -> Int8 { try reading.integer(type, index) }
+  func decode(_ type: Int16.Type) throws -> Int16 { try reading.integer(type, index) }
+  func decode(_ type: Int32.Type) throws -> Int32 { try reading.integer(type, index) }
+  func decode(_ type: Int64.Type) throws -> Int64 { try reading.integer(type, index) }
+  func decode(_ type: UInt.Type) throws -> UInt { try reading.integer(type, index) }
+  func decode(_ type: UInt8.Type) throws -> UInt8 { try reading.integer(type, index) }
+  func decode(_ type: UInt16.Type) throws -> UInt16 { try reading.integer(type, index) }
+  func decode(_ type: UInt32.Type) throws -> UInt32 { try reading.integer(type, index) }
+  func decode(_ type: UInt64.Type) throws -> UInt64 { try reading.integer(type, index) }
   func decode<T: Decodable>(_ type: T.Type) throws -> T { try unbox(type) }
 
   // MARK: Containers
 
   func container<Key: CodingKey>(keyedBy type: Key.Type) throws -> KeyedDecodingContainer<Key> {
-    KeyedDecodingContainer(try TapeObject<Key>(reading, index, codingPath))
+    KeyedDecodingContainer(TapeObject<Key>(fields: try TapeFields(reading, index)))
   }
-  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { try TapeArray(reading, index, codingPath) }
+  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { try TapeArray(reading, index) }
   func singleValueContainer() throws -> any SingleValueDecodingContainer { self }
 }
 
-private struct TapeObject<Key: CodingKey>: KeyedDecodingContainerProtocol {
+/// The keys of an object. Nothing in here depends on the type of the keys, or its code would be looked up for each of them.
+private struct TapeFields {
   /// More would make looking for keys slow.
-  private static var mostKeys: Int { 48 }
+  private static let most = 48
   let reading: TapeReading
-  let codingPath: [any CodingKey]
-  private let index: Int
+  let index: Int
   private let count: Int
 
-  init(_ reading: TapeReading, _ index: Int, _ codingPath: [any CodingKey]) throws {
-    let token = reading.tape.tokens[index]
-    guard token.kind == .object else {
-      throw DecodingError.typeMismatch(
-        [String: Any].self, .init(codingPath: codingPath, debugDescription: "another kind"))
-    }
+  init(_ reading: TapeReading, _ index: Int) throws {
+    let token = reading[index]
+    guard token.kind == .object else { throw reading.mismatch([String: Any].self, at: index) }
     self.reading = reading
     self.index = index
-    self.codingPath = codingPath
     count = Int(token.count)
     // Which of two equal keys counts is not decided here.
-    guard count <= Self.mostKeys, !hasRepeats else { throw reading.doubt() }
+    guard count <= Self.most, !hasRepeats else { throw reading.doubt() }
   }
 
   private var hasRepeats: Bool {
-    let tape = reading.tape
     var at = index + 1
+    let end = reading.behind(index)
     for _ in 0..<count {
-      let key = tape.tokens[at]
-      var other = Int(tape.tokens[at + 1].next)
-      while other < Int(tape.tokens[index].next) {
-        let candidate = tape.tokens[other]
-        if candidate.end - candidate.start == key.end - key.start,
-          tape.bytes[Int(candidate.start)..<Int(candidate.end)] == tape.bytes[Int(key.start)..<Int(key.end)]
-        {
-          return true
-        }
-        other = Int(tape.tokens[other + 1].next)
+      let key = reading[at]
+      let next = reading.behind(at + 1)
+      var other = next
+      while other < end {
+        if reading.areEqual(reading[other], key) { return true }
+        other = reading.behind(other + 1)
       }
-      at = Int(tape.tokens[at + 1].next)
+      at = next
     }
     return false
   }
 
   /// The token of a key's value.
-  private func find(_ key: Key) -> Int? {
-    var name = key.stringValue
-    var at = index + 1
-    for _ in 0..<count {
-      if reading.tape.isKey(reading.tape.tokens[at], &name) { return at + 1 }
-      at = Int(reading.tape.tokens[at + 1].next)
+  func find(_ name: String) -> Int? {
+    var name = name
+    return name.withUTF8 { name in
+      var at = index + 1
+      for _ in 0..<count {
+        if reading.isKey(reading[at], name) { return at + 1 }
+        at = reading.behind(at + 1)
+      }
+      return nil
     }
-    return nil
   }
 
-  private func value(_ key: Key) throws -> TapeValue {
-    guard let index = find(key) else {
+  var names: [String] {
+    var names: [String] = []
+    var at = index + 1
+    for _ in 0..<count {
+      names.append(reading.text(reading[at]))
+      at = reading.behind(at + 1)
+    }
+    return names
+  }
+}
+
+private struct TapeObject<Key: CodingKey>: KeyedDecodingContainerProtocol {
+  let fields: TapeFields
+  private var reading: TapeReading { fields.reading }
+  var codingPath: [any CodingKey] { reading.path(to: fields.index) }
+
+  private func value(_ key: Key) throws -> Int {
+    guard let index = fields.find(key.stringValue) else {
       throw DecodingError.keyNotFound(key, .init(codingPath: codingPath, debugDescription: "missing"))
     }
-    return TapeValue(reading: reading, index: index, codingPath: [])
+    return index
   }
 
-  private func nested(_ key: Key) throws -> TapeValue {
-    TapeValue(reading: reading, index: try value(key).index, codingPath: codingPath + [key])
-  }
+  /// Nil where the key is missing, or null stands there.
+  private func present(_ key: Key) -> Int? { fields.find(key.stringValue).flatMap { reading.isNull($0) ? nil : $0 } }
 
-  var allKeys: [Key] {
-    var keys: [Key] = []
-    var at = index + 1
-    for _ in 0..<count {
-      if let key = Key(stringValue: reading.tape.text(reading.tape.tokens[at])) { keys.append(key) }
-      at = Int(reading.tape.tokens[at + 1].next)
-    }
-    return keys
-  }
+  private func nested(_ key: Key) throws -> TapeValue { TapeValue(reading: reading, index: try value(key)) }
 
-  func contains(_ key: Key) -> Bool { find(key) != nil }
-  func decodeNil(forKey key: Key) throws -> Bool { try value(key).decodeNil() }
-  func decode(_ type: Bool.Type, forKey key: Key) throws -> Bool { try value(key).decode(type) }
-  func decode(_ type: String.Type, forKey key: Key) throws -> String { try value(key).decode(type) }
-  func decode(_ type: Double.Type, forKey key: Key) throws -> Double { try value(key).decode(type) }
-  func decode(_ type: Float.Type, forKey key: Key) throws -> Float { try value(key).decode(type) }
-  func decode(_ type: Int.Type, forKey key: Key) throws -> Int { try value(key).decode(type) }
-  func decode(_ type: Int8.Type, forKey key: Key) throws -> Int8 { try value(key).decode(type) }
-  func decode(_ type: Int16.Type, forKey key: Key) throws -> Int16 { try value(key).decode(type) }
-  func decode(_ type: Int32.Type, forKey key: Key) throws -> Int32 { try value(key).decode(type) }
-  func decode(_ type: Int64.Type, forKey key: Key) throws -> Int64 { try value(key).decode(type) }
-  func decode(_ type: UInt.Type, forKey key: Key) throws -> UInt { try value(key).decode(type) }
-  func decode(_ type: UInt8.Type, forKey key: Key) throws -> UInt8 { try value(key).decode(type) }
-  func decode(_ type: UInt16.Type, forKey key: Key) throws -> UInt16 { try value(key).decode(type) }
-  func decode(_ type: UInt32.Type, forKey key: Key) throws -> UInt32 { try value(key).decode(type) }
-  func decode(_ type: UInt64.Type, forKey key: Key) throws -> UInt64 { try value(key).decode(type) }
-  func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T { try nested(key).unbox(type) }
+  var allKeys: [Key] { fields.names.compactMap { Key(stringValue: $0) } }
+  func contains(_ key: Key) -> Bool { fields.find(key.stringValue) != nil }
+  func decodeNil(forKey key: Key) throws -> Bool { reading.isNull(try value(key)) }
+  func decode(_ type: Bool.Type, forKey key: Key) throws -> Bool { try reading.bool(value(key)) }
+  func decode(_ type: String.Type, forKey key: Key) throws -> String { try reading.string(value(key)) }
+  func decode(_ type: Double.Type, forKey key: Key) throws -> Double { try reading.double(value(key)) }
+  func decode(_ type: Float.Type, forKey key: Key) throws -> Float { try reading.float(value(key)) }
+  func decode(_ type: Int.Type, forKey key: Key) throws -> Int { try reading.integer(type, value(key)) }
+  func decode(_ type: Int8.Type, forKey key: Key) throws -> Int8 { try reading.integer(type, value(key)) }
+  func decode(_ type: Int16.Type, forKey key: Key) throws -> Int16 { try reading.integer(type, value(key)) }
+  func decode(_ type: Int32.Type, forKey key: Key) throws -> Int32 { try reading.integer(type, value(key)) }
+  func decode(_ type: Int64.Type, forKey key: Key) throws -> Int64 { try reading.integer(type, value(key)) }
+  func decode(_ type: UInt.Type, forKey key: Key) throws -> UInt { try reading.integer(type, value(key)) }
+  func decode(_ type: UInt8.Type, forKey key: Key) throws -> UInt8 { try reading.integer(type, value(key)) }
+  func decode(_ type: UInt16.Type, forKey key: Key) throws -> UInt16 { try reading.integer(type, value(key)) }
+  func decode(_ type: UInt32.Type, forKey key: Key) throws -> UInt32 { try reading.integer(type, value(key)) }
+  func decode(_ type: UInt64.Type, forKey key: Key) throws -> UInt64 { try reading.integer(type, value(key)) }
+  func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T { try reading.unbox(type, value(key)) }
+
+  // The usual ones: by themselves they look for the key three times.
+  func decodeIfPresent(_ type: Bool.Type, forKey key: Key) throws -> Bool? { try present(key).map(reading.bool) }
+  func decodeIfPresent(_ type: String.Type, forKey key: Key) throws -> String? { try present(key).map(reading.string) }
+  func decodeIfPresent(_ type: Double.Type, forKey key: Key) throws -> Double? { try present(key).map(reading.double) }
+  func decodeIfPresent(_ type: Int.Type, forKey key: Key) throws -> Int? {
+    try present(key).map { try reading.integer(type, $0) }
+  }
+  func decodeIfPresent<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T? {
+    try present(key).map { try reading.unbox(type, $0) }
+  }
 
   func nestedContainer<Nested: CodingKey>(
     keyedBy type: Nested.Type, forKey key: Key
@@ -239,18 +284,17 @@ private struct TapeObject<Key: CodingKey>: KeyedDecodingContainerProtocol {
 
 private struct TapeArray: UnkeyedDecodingContainer {
   let reading: TapeReading
-  let codingPath: [any CodingKey]
+  private let index: Int
   private let total: Int
   private var next: Int
   private(set) var currentIndex = 0
+  var codingPath: [any CodingKey] { reading.path(to: index) }
 
-  init(_ reading: TapeReading, _ index: Int, _ codingPath: [any CodingKey]) throws {
-    let token = reading.tape.tokens[index]
-    guard token.kind == .array else {
-      throw DecodingError.typeMismatch([Any].self, .init(codingPath: codingPath, debugDescription: "another kind"))
-    }
+  init(_ reading: TapeReading, _ index: Int) throws {
+    let token = reading[index]
+    guard token.kind == .array else { throw reading.mismatch([Any].self, at: index) }
     self.reading = reading
-    self.codingPath = codingPath
+    self.index = index
     total = Int(token.count)
     next = index + 1
   }
@@ -262,16 +306,11 @@ private struct TapeArray: UnkeyedDecodingContainer {
     guard !isAtEnd else {
       throw DecodingError.valueNotFound(type, .init(codingPath: codingPath, debugDescription: "the array has ended"))
     }
-    return TapeValue(reading: reading, index: next, codingPath: [])
-  }
-
-  private func nested(_ type: Any.Type) throws -> TapeValue {
-    TapeValue(
-      reading: reading, index: try value(type).index, codingPath: codingPath + [TapeKey(intValue: currentIndex)])
+    return TapeValue(reading: reading, index: next)
   }
 
   private mutating func advance() {
-    next = Int(reading.tape.tokens[next].next)
+    next = reading.behind(next)
     currentIndex += 1
   }
 
@@ -303,18 +342,18 @@ private struct TapeArray: UnkeyedDecodingContainer {
   mutating func decode(_ type: UInt64.Type) throws -> UInt64 { try take(type) { try $0.decode(type) } }
 
   mutating func decode<T: Decodable>(_ type: T.Type) throws -> T {
-    let result = try nested(type).unbox(type)
+    let result = try value(type).unbox(type)
     advance()
     return result
   }
 
   mutating func nestedContainer<Nested: CodingKey>(keyedBy type: Nested.Type) throws -> KeyedDecodingContainer<Nested> {
-    let container = try nested([String: Any].self).container(keyedBy: type)
+    let container = try value([String: Any].self).container(keyedBy: type)
     advance()
     return container
   }
   mutating func nestedUnkeyedContainer() throws -> any UnkeyedDecodingContainer {
-    let container = try nested([Any].self).unkeyedContainer()
+    let container = try value([Any].self).unkeyedContainer()
     advance()
     return container
   }
