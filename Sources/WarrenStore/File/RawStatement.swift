@@ -82,6 +82,20 @@ struct RawStatement {
       decoding: UnsafeBufferPointer(start: start, count: Int(sqlite3_column_bytes(handle, at))), as: UTF8.self)
   }
 
+  /// What a column holds, until the next step; nil for null.
+  func bytes(_ at: Int32) -> UnsafeRawBufferPointer? {
+    guard sqlite3_column_type(handle, at) != SQLITE_NULL else { return nil }
+    // Text is stored as UTF-8, so that this converts nothing.
+    let start = sqlite3_column_blob(handle, at)
+    return UnsafeRawBufferPointer(start: start, count: Int(sqlite3_column_bytes(handle, at)))
+  }
+
+  func isText(_ at: Int32, _ text: String) -> Bool {
+    var text = text
+    guard let bytes = bytes(at) else { return false }
+    return text.withUTF8 { bytes.elementsEqual($0) }
+  }
+
   func byteCount(_ at: Int32) -> Int { Int(sqlite3_column_bytes(handle, at)) }
 
   func data(_ at: Int32) -> Data {

@@ -82,17 +82,32 @@ struct EventRow: Sendable {
   /// - Parameter isChecked: names are taken as they were checked when they were stored, which is half of the work. Not for what
   ///   goes to a broker.
   static func event(_ row: RawStatement, isChecked: Bool = false) throws -> EncodedEvent {
-    let (type, id) = (row.text(2) ?? "", row.text(3) ?? "")
-    let trace = TraceContext(traceparent: row.text(12), tracestate: row.text(13), baggage: row.text(14))
-    var metadata = EventMetadata(
-      id: isChecked ? try EventID.known(id) : try EventID(id),
-      type: isChecked ? try EventType.known(type) : try EventType(type), source: row.text(5),
-      time: row.optionalInt(6).map { Date(milliseconds: $0) }, key: row.text(8), subject: row.text(9),
-      correlationID: row.text(10), causationID: row.text(11), trace: trace.isEmpty ? nil : trace,
-      contentType: row.text(15), headers: try StoredHeaders.headers(row.text(18)))
-    metadata.recordedAt = Date(milliseconds: row.int(7))
+    let type = row.text(2) ?? ""
+    let metadata = try metadata(
+      row, type: isChecked ? try EventType.known(type) : try EventType(type), isChecked: isChecked)
     return EncodedEvent(
       metadata: metadata, body: row.data(19), routingKey: row.text(16),
       expiry: row.optionalInt(17).map { .milliseconds($0) }, hasOwnID: row.int(4) != 0)
   }
+
+  static func metadata(_ row: some EventColumns, type: EventType, isChecked: Bool) throws -> EventMetadata {
+    let id = row.text(3) ?? ""
+    let trace = TraceContext(traceparent: row.text(12), tracestate: row.text(13), baggage: row.text(14))
+    var metadata = EventMetadata(
+      id: isChecked ? try EventID.known(id) : try EventID(id), type: type, source: row.text(5),
+      time: row.optionalInt(6).map { Date(milliseconds: $0) }, key: row.text(8), subject: row.text(9),
+      correlationID: row.text(10), causationID: row.text(11), trace: trace.isEmpty ? nil : trace,
+      contentType: row.text(15), headers: try StoredHeaders.headers(row.text(18)))
+    metadata.recordedAt = Date(milliseconds: row.int(7))
+    return metadata
+  }
 }
+
+/// Where the columns of an event are read from, by their place in ``EventRow/columns``.
+protocol EventColumns {
+  func text(_ at: Int32) -> String?
+  func int(_ at: Int32) -> Int64
+  func optionalInt(_ at: Int32) -> Int64?
+}
+
+extension RawStatement: EventColumns {}

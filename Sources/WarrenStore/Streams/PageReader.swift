@@ -33,9 +33,9 @@ struct PageReader: Sendable {
     let end = ContinuousClock.now + Self.time
     var bytes = 0
     func take(_ row: RawStatement) throws -> Bool {
-      let event = try RecordedEvent(row)
+      let event = try RecordedEvent(row, after: events.last)
       events.append(event)
-      bytes += event.body.count
+      bytes += event.bodySize
       isCut = bytes >= Self.bytes || (events.count % 64 == 0 && ContinuousClock.now >= end)
       return !isCut
     }

@@ -44,28 +44,61 @@ public struct StoredEvents: AsyncSequence, Sendable {
     public struct AsyncIterator: AsyncIteratorProtocol {
       let log: EventLog
       let query: EventQuery
-      private var reader: PageReader?
+      private var reader: PageReader
+      private var ahead: ReadAhead?
 
       init(log: EventLog, query: EventQuery) {
         self.log = log
         self.query = query
+        reader = PageReader(query)
       }
 
-      /// The next page, which is not empty; nil behind the last.
+      /// The next page, which is not empty; nil behind the last. The page behind it is read meanwhile.
       /// - Throws: ``StoreError``.
       public mutating func next() async throws -> [RecordedEvent]? {
         try query.validate()
-        while true {
-          let reader = self.reader ?? PageReader(query)
-          if reader.isAtEnd { return nil }
-          let (events, moved) = try await log.reading { db in
-            var moved = reader
-            return (try moved.page(db), moved)
+        while !reader.isAtEnd {
+          let page: ReadAhead.Page
+          if let ahead {
+            self.ahead = nil
+            page = try await ahead.page()
+          } else {
+            page = try await ReadAhead.read(reader, log)
           }
-          self.reader = moved
-          if !events.isEmpty { return events }
+          reader = page.behind
+          if page.events.isEmpty { continue }
+          if !reader.isAtEnd { ahead = ReadAhead(reader, log) }
+          return page.events
         }
+        return nil
       }
+    }
+  }
+}
+
+/// A page that is on its way. Whoever reads events one after the other spends as long on a page as SQLite does.
+private final class ReadAhead: Sendable {
+  typealias Page = (events: [RecordedEvent], behind: PageReader)
+  private let task: Task<Page, any Error>
+
+  init(_ reader: PageReader, _ log: EventLog) {
+    task = Task { try await Self.read(reader, log) }
+  }
+
+  static func read(_ reader: PageReader, _ log: EventLog) async throws -> Page {
+    try await log.reading { db in
+      var behind = reader
+      return (try behind.page(db), behind)
+    }
+  }
+
+  deinit { task.cancel() }
+
+  func page() async throws -> Page {
+    try await withTaskCancellationHandler {
+      try await task.value
+    } onCancel: {
+      task.cancel()
     }
   }
 }
