@@ -1,16 +1,29 @@
 /// What the processing of a delivery tells its reader about how far it is.
-struct DeliveryStages: Sendable {
+final class DeliveryStages: Sendable {
   /// Nil where nobody looks at it.
-  var reader: QueueReader?
-  var worker = 0
-  var run: UInt64 = 0
-  var key: String?
+  private let reader: QueueReader?
+  private let worker: Int
+  private let run: UInt64
+  let key: String?
   /// It was delivered alone and has ended the process too often: it is not to be handled.
-  var isCrashLoop = false
+  let isCrashLoop: Bool
   /// It comes from a store.
-  var isParked = false
+  let isParked: Bool
   /// Its handler has taken longer than it may: only what follows from that is to be done.
-  var overdue: Overdue?
+  let overdue: Overdue?
+
+  init(
+    reader: QueueReader? = nil, worker: Int = 0, run: UInt64 = 0, key: String? = nil, isCrashLoop: Bool = false,
+    isParked: Bool = false, overdue: Overdue? = nil
+  ) {
+    self.reader = reader
+    self.worker = worker
+    self.run = run
+    self.key = key
+    self.isCrashLoop = isCrashLoop
+    self.isParked = isParked
+    self.overdue = overdue
+  }
 
   enum Overdue: Sendable {
     /// It was cancelled and has ended.

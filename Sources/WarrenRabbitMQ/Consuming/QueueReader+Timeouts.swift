@@ -17,8 +17,8 @@ extension QueueReader {
 
   func set(deadline: ContinuousClock.Instant?, _ worker: Int, _ run: UInt64) {
     let isDue = state.withLock { state in
-      guard state.current[worker]?.number == run else { return false }
-      state.current[worker]?.deadline = deadline
+      guard state.current[worker].run == run else { return false }
+      state.current[worker].deadline = deadline
       guard deadline != nil, !state.isTicking else { return false }
       state.isTicking = true
       return true
@@ -34,8 +34,8 @@ extension QueueReader {
     let now = ContinuousClock.now
     let isOn = state.withLock { state in
       for worker in state.current.indices {
-        guard let run = state.current[worker], let deadline = run.deadline, deadline <= now else { continue }
-        replace(worker, run, &state)
+        guard let deadline = state.current[worker].deadline, deadline <= now else { continue }
+        replace(worker, &state)
       }
       state.isTicking = state.running > 0
       return state.isTicking
@@ -43,26 +43,29 @@ extension QueueReader {
     if isOn { scheduleLook() }
   }
 
-  private func replace(_ worker: Int, _ run: Run, _ state: inout State) {
-    let overdue = OverdueRun(run.entry)
-    state.overdue[run.number] = overdue
-    state.current[worker] = nil
+  private func replace(_ worker: Int, _ state: inout State) {
+    let run = state.current[worker].run
+    guard let entry = state.current[worker].entry else { return }
+    let overdue = OverdueRun(entry)
+    state.overdue[run] = overdue
+    state.current[worker] = Worker()
     let old = state.workers[worker]
     state.workers[worker] = Task { await self.work(worker) }
-    state.takeovers[run.number] = Task { await self.takeOver(overdue, run, from: old, worker) }
+    state.takeovers[run] = Task { await self.takeOver(overdue, run, from: old, worker) }
   }
 
-  private func takeOver(_ overdue: OverdueRun, _ run: Run, from old: Task<Void, Never>, _ worker: Int) async {
+  private func takeOver(_ overdue: OverdueRun, _ run: UInt64, from old: Task<Void, Never>, _ worker: Int) async {
     old.cancel()
     let returned = await overdue.returned.wait(timeout: Self.patience) { $0 != nil }
     var settlement = Settlement.leave
     if let returned, let returned { settlement = returned }
     // It succeeded in the last moment, or its event is safe elsewhere.
     if case .leave = settlement {
-      var stages = DeliveryStages(reader: self, worker: worker, run: run.number, key: run.entry.key)
-      stages.overdue = returned == nil ? .abandoned : .ended
-      settlement = await process(run.entry.message, stages)
+      let stages = DeliveryStages(
+        reader: self, worker: worker, run: run, key: overdue.entry.key,
+        overdue: returned == nil ? .abandoned : .ended)
+      settlement = await process(overdue.entry.message, stages)
     }
-    settle(run.entry, settlement, nil, run.number)
+    settle(overdue.entry, settlement, nil, run)
   }
 }

@@ -66,7 +66,7 @@ final class QueueReader: ChannelListener {
     var failure: RabbitMQError?
     var workers: [Task<Void, Never>] = []
     /// What each worker is at.
-    var current: [Run?] = []
+    var current: [Worker] = []
     var lastRun: UInt64 = 0
     /// Handlers that have taken too long; others work in their place.
     var overdue: [UInt64: OverdueRun] = [:]
@@ -89,10 +89,11 @@ final class QueueReader: ChannelListener {
     /// A flush is coming, for what is not acknowledged by number.
     var isTimed = false
   }
-  /// One delivery with the worker that is at it.
-  struct Run {
-    var number: UInt64
-    var entry: DeliveryEntry
+  /// What a worker is at.
+  struct Worker {
+    /// Numbers what is begun, from 1; 0 while the worker waits.
+    var run: UInt64 = 0
+    var entry: DeliveryEntry?
     var deadline: ContinuousClock.Instant?
   }
   let state: Lock<State>
@@ -127,7 +128,7 @@ final class QueueReader: ChannelListener {
   func start() async throws(RabbitMQError) {
     let channel = try await openChannel()
     let (tag, limit) = state.withLock { state in
-      state.current = Array(repeating: nil, count: pace.concurrency)
+      state.current = Array(repeating: Worker(), count: pace.concurrency)
       state.workers = (0..<pace.concurrency).map { number in Task { await self.work(number) } }
       if let arrivals {
         state.workers.append(
@@ -224,8 +225,8 @@ final class QueueReader: ChannelListener {
   }
 
   private func giveBack(_ entries: [DeliveryEntry]) {
-    for entry in entries { entry.completion?(.leave) }
-    returned.add(entries.filter { $0.completion == nil }.map(\.message))
+    for entry in entries { entry.parked?.completion(.leave) }
+    returned.add(entries.filter { $0.parked == nil }.map(\.message))
   }
 
   /// Nobody has to wait for what it finds: its window is open, or it has ended.
@@ -249,8 +250,8 @@ final class QueueReader: ChannelListener {
         settlement = known
       } else {
         let stages = DeliveryStages(
-          reader: self, worker: worker, run: run, key: entry.parkedKey ?? entry.key, isCrashLoop: entry.isCrashLoop,
-          isParked: entry.completion != nil)
+          reader: self, worker: worker, run: run, key: entry.parked?.key ?? entry.key,
+          isCrashLoop: entry.isCrashLoop, isParked: entry.parked != nil)
         settlement = await process(entry.message, stages)
       }
       // Somebody else has taken this worker's place.
@@ -269,7 +270,7 @@ final class QueueReader: ChannelListener {
         guard state.mayBegin, let entry = state.line.next() else { return (.wait, nil) }
         state.running += 1
         state.lastRun += 1
-        state.current[worker] = Run(number: state.lastRun, entry: entry)
+        state.current[worker] = Worker(run: state.lastRun, entry: entry)
         return (.handle(entry, state.lastRun), workerToWake(&state))
       }
       woken?.resume()
@@ -309,11 +310,11 @@ final class QueueReader: ChannelListener {
   @discardableResult
   func settle(_ entry: DeliveryEntry, _ settlement: Settlement, _ worker: Int?, _ run: UInt64) -> Bool {
     let deliveryTag = entry.message.deliveryTag
-    let isFromStore = entry.completion != nil
+    let isFromStore = entry.parked != nil
     let (isGivenUp, overdue, isLost, left, next) = state.withLock { state -> (Bool, OverdueRun?, Bool, Int?, Next) in
       if let worker {
-        guard state.current[worker]?.number == run else { return (true, state.overdue[run], false, nil, .nothing) }
-        state.current[worker] = nil
+        guard state.current[worker].run == run else { return (true, state.overdue[run], false, nil, .nothing) }
+        state.current[worker] = Worker()
       } else {
         state.overdue[run] = nil
         state.takeovers[run] = nil
@@ -328,7 +329,7 @@ final class QueueReader: ChannelListener {
       overdue?.returned.update { $0 = settlement }
       return false
     }
-    if isFromStore { entry.completion?(settlement) }
+    entry.parked?.completion(settlement)
     if isLost, !isFromStore { leftovers.ended(deliveryTag, of: number, settlement) }
     if let left { stillRunning.update { $0 = min($0, left) } }
     go(on: next)
@@ -462,7 +463,8 @@ final class QueueReader: ChannelListener {
   /// A delivery from a store: handled as if it had come over the channel. Returns what came of it.
   func handle(parked message: IncomingMessage, key: String?) async -> Settlement {
     await withCheckedContinuation { continuation in
-      let entry = DeliveryEntry(message: message, parkedKey: key) { continuation.resume(returning: $0) }
+      let parked = DeliveryEntry.Parked(key: key) { continuation.resume(returning: $0) }
+      let entry = DeliveryEntry(message: message, parked: parked)
       let (isTaken, woken) = state.withLock { state -> (Bool, CheckedContinuation<Void, Never>?) in
         guard state.isAccepting, !state.isLost else { return (false, nil) }
         state.line.append(entry)
@@ -492,8 +494,8 @@ final class QueueReader: ChannelListener {
       state.failure = state.failure ?? error
       state.isLost = true
       // Inside the lock, or one that ends just now would be told as ended before it was told as begun. It resumes nobody.
-      let entries = state.current.compactMap { $0?.entry } + state.overdue.values.map(\.entry)
-      let runs = entries.filter { $0.completion == nil }.map(\.message)
+      let entries = state.current.compactMap(\.entry) + state.overdue.values.map(\.entry)
+      let runs = entries.filter { $0.parked == nil }.map(\.message)
       leftovers.began(runs, of: number)
       return (state.isStarted, dropped, runs)
     }

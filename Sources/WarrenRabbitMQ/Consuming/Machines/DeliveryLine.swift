@@ -7,10 +7,21 @@ struct DeliveryEntry: Sendable {
   var key: String?
   /// It has ended the process too often: it is not to be handled.
   var isCrashLoop = false
-  /// Of one that comes from a store, which keeps the order itself.
-  var parkedKey: String?
-  /// For one that comes from a store and not from the channel: hears what came of it.
-  var completion: (@Sendable (QueueReader.Settlement) -> Void)?
+  /// Set for one that comes from a store and not from the channel.
+  var parked: Parked?
+
+  /// Where a delivery has come from that was parked.
+  final class Parked: Sendable {
+    /// The store keeps the order of it itself.
+    let key: String?
+    /// Hears what came of it.
+    let completion: @Sendable (QueueReader.Settlement) -> Void
+
+    init(key: String?, completion: @escaping @Sendable (QueueReader.Settlement) -> Void) {
+      self.key = key
+      self.completion = completion
+    }
+  }
 }
 
 /// Which delivery is handled next: the oldest, or with keys the oldest whose key is free, so that the deliveries of one key
