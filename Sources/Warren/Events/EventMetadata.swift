@@ -77,8 +77,12 @@ public struct EventMetadata: Hashable, Sendable {
   /// All other headers.
   public var headers: [String: HeaderValue] {
     get { fields.headers }
-    // In place, or each new header would copy all of them.
-    _modify { yield &fields.headers }
+    // In place as far as it goes: one new header does not copy the others twice.
+    _modify {
+      var headers = fields.headers
+      yield &headers
+      fields.headers = headers
+    }
   }
 
   /// Metadata of a new event: a new id, the current time.
@@ -92,10 +96,23 @@ public struct EventMetadata: Hashable, Sendable {
     subject: String? = nil, correlationID: String? = nil, causationID: String? = nil, trace: TraceContext? = nil,
     contentType: String? = "application/json", headers: [String: HeaderValue] = [:]
   ) {
+    self.init(
+      id: id, type: type, source: source, time: time, recordedAt: nil, key: key, subject: subject,
+      correlationID: correlationID, causationID: causationID, trace: trace, contentType: contentType,
+      contentEncoding: nil, declaredType: nil, headers: headers)
+  }
+
+  /// All of it at once.
+  package init(
+    id: EventID?, type: EventType, source: String?, time: Date?, recordedAt: Date?, key: String?, subject: String?,
+    correlationID: String?, causationID: String?, trace: TraceContext?, contentType: String?, contentEncoding: String?,
+    declaredType: String?, headers: [String: HeaderValue]
+  ) {
     box = Box(
       Fields(
-        id: id, type: type, source: source, time: time, key: key, subject: subject, correlationID: correlationID,
-        causationID: causationID, trace: trace, contentType: contentType, headers: headers))
+        id: id, type: type, source: source, time: time, recordedAt: recordedAt, key: key, subject: subject,
+        correlationID: correlationID, causationID: causationID, trace: trace, contentType: contentType,
+        contentEncoding: contentEncoding, declaredType: declaredType, headers: headers))
   }
 
   /// Field by field.
@@ -106,10 +123,7 @@ public struct EventMetadata: Hashable, Sendable {
 
   private var fields: Fields {
     get { box.fields }
-    _modify {
-      if !isKnownUniquelyReferenced(&box) { box = Box(box.fields) }
-      yield &box.fields
-    }
+    set { box = Box(newValue) }
   }
 }
 
@@ -130,8 +144,8 @@ private struct Fields: Hashable, Sendable {
   var headers: [String: HeaderValue]
 }
 
-/// Sendable, because only a value that holds the one reference to it writes into it.
-private final class Box: @unchecked Sendable {
-  var fields: Fields
+/// Constant, so that reading asks for no access. Writing makes a new one: what is written often is made at once.
+private final class Box: Sendable {
+  let fields: Fields
   init(_ fields: Fields) { self.fields = fields }
 }

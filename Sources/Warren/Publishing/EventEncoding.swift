@@ -1,3 +1,9 @@
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
 extension EncodedEvent {
   /// The event as bytes, with the metadata of a new publish: a new id unless the options give one, the current time,
   /// correlation and causation of the event that is being handled, and the trace of the current task.
@@ -8,17 +14,14 @@ extension EncodedEvent {
     try options.validate()
     let (type, body) = try event.encoded()
     let cause = HandlerScope.current?.delivery.metadata
-    var metadata = EventMetadata(type: type, source: source.name)
-    if let id = options.id { metadata.id = id }
-    if let time = options.time { metadata.time = time }
-    metadata.key = options.key
-    metadata.subject = options.subject
-    metadata.headers = options.headers
-    metadata.correlationID = options.correlationID ?? cause?.correlationID ?? cause?.id?.text
-    metadata.causationID = options.causationID ?? cause?.id?.text
-    if let actor = options.actor { metadata.headers[EventHeaders.actor] = .string(actor) }
-    if E.schemaVersion > 1 { metadata.headers[EventHeaders.schemaVersion] = .int(Int64(E.schemaVersion)) }
-    metadata.trace = TraceContext.current()
+    var headers = options.headers
+    if let actor = options.actor { headers[EventHeaders.actor] = .string(actor) }
+    if E.schemaVersion > 1 { headers[EventHeaders.schemaVersion] = .int(Int64(E.schemaVersion)) }
+    let metadata = EventMetadata(
+      id: options.id ?? EventID(), type: type, source: source.name,
+      time: options.time ?? Date(milliseconds: Int64(wallClockMilliseconds())), key: options.key,
+      subject: options.subject, correlationID: options.correlationID ?? cause?.correlationID ?? cause?.id?.text,
+      causationID: options.causationID ?? cause?.id?.text, trace: TraceContext.current(), headers: headers)
     self.init(
       metadata: metadata, body: body, routingKey: options.routingKey, expiry: options.expiry,
       hasOwnID: options.id == nil)

@@ -45,7 +45,7 @@ extension Date {
   }
 
   /// Writes ``rfc3339``, which is 24 bytes.
-  func writeRFC3339(_ out: UnsafeMutableBufferPointer<UInt8>) {
+  package func writeRFC3339(_ out: UnsafeMutableBufferPointer<UInt8>) {
     let range = Self.rfc3339Milliseconds
     let ms = max(range.lowerBound, min(range.upperBound, milliseconds))
     let days = ms >= 0 ? ms / 86_400_000 : (ms - 86_399_999) / 86_400_000

@@ -10,28 +10,54 @@ import Warren
 ///
 /// Tables go through here rather than through librabbitmq's encoder, because that one wants a tree of C structs first:
 /// it costs an allocation for every string of every event.
-struct FieldWriter {
-  private(set) var bytes: [UInt8]
+///
+/// Into memory of its own and not into an array, which would look with each value whether it is shared: sixty times for an
+/// event.
+struct FieldWriter: ~Copyable {
+  private var memory: UnsafeMutableRawBufferPointer
+  private(set) var count = 0
 
-  init(capacity: Int) {
-    bytes = []
-    bytes.reserveCapacity(capacity)
+  init(capacity: Int) { memory = .allocate(byteCount: max(16, capacity), alignment: 1) }
+
+  deinit { memory.deallocate() }
+
+  /// A copy of what was written.
+  var bytes: [UInt8] { [UInt8](memory[..<count]) }
+
+  /// Room for so many more bytes, which `write` fills.
+  private mutating func add(_ more: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) {
+    if count + more > memory.count { grow(more) }
+    write(UnsafeMutableRawBufferPointer(rebasing: memory[count..<(count + more)]))
+    count += more
   }
 
-  mutating func u8(_ value: UInt8) { bytes.append(value) }
+  private mutating func grow(_ more: Int) {
+    let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: max(2 * memory.count, count + more), alignment: 1)
+    larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: memory[..<count]))
+    memory.deallocate()
+    memory = larger
+  }
 
-  mutating func u16(_ value: UInt16) { withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) } }
-  mutating func u32(_ value: UInt32) { withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) } }
-  mutating func u64(_ value: UInt64) { withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) } }
+  private mutating func number(_ value: some FixedWidthInteger) {
+    add(value.bitWidth / 8) { $0.storeBytes(of: value.bigEndian, as: type(of: value)) }
+  }
 
-  mutating func raw(_ source: some Sequence<UInt8>) { bytes.append(contentsOf: source) }
+  mutating func u8(_ value: UInt8) { number(value) }
+  mutating func u16(_ value: UInt16) { number(value) }
+  mutating func u32(_ value: UInt32) { number(value) }
+  mutating func u64(_ value: UInt64) { number(value) }
+
+  mutating func raw(_ source: UnsafeRawBufferPointer) { add(source.count) { $0.copyMemory(from: source) } }
+  mutating func raw(_ source: [UInt8]) { source.withUnsafeBytes { raw($0) } }
+  mutating func raw(_ source: ArraySlice<UInt8>) { source.withUnsafeBytes { raw($0) } }
+  mutating func raw(_ source: Data) { source.withUnsafeBytes { raw($0) } }
 
   /// At most 255 bytes: the caller has checked.
   mutating func shortString(_ text: String) {
     var text = text
     text.withUTF8 { utf8 in
-      bytes.append(UInt8(truncatingIfNeeded: utf8.count))
-      bytes.append(contentsOf: utf8)
+      u8(UInt8(truncatingIfNeeded: utf8.count))
+      raw(UnsafeRawBufferPointer(utf8))
     }
   }
 
@@ -39,20 +65,27 @@ struct FieldWriter {
     var text = text
     text.withUTF8 { utf8 in
       u32(UInt32(truncatingIfNeeded: utf8.count))
-      bytes.append(contentsOf: utf8)
+      raw(UnsafeRawBufferPointer(utf8))
     }
+  }
+
+  /// RFC 3339, 24 bytes, as a long string.
+  mutating func longString(_ time: Date) {
+    u32(24)
+    add(24) { time.writeRFC3339($0.bindMemory(to: UInt8.self)) }
   }
 
   /// Leaves room for a 32-bit length, writes what `body` writes, and fills the length in.
   mutating func counted(_ body: (inout FieldWriter) -> Void) {
-    let at = bytes.count
+    let at = count
     u32(0)
     body(&self)
-    patch(UInt32(truncatingIfNeeded: bytes.count - at - 4), at: at)
+    patch(UInt32(truncatingIfNeeded: count - at - 4), at: at)
   }
 
   mutating func patch(_ value: UInt32, at: Int) {
-    for i in 0..<4 { bytes[at + i] = UInt8(truncatingIfNeeded: value >> UInt32(24 - 8 * i)) }
+    precondition(at >= 0 && at + 4 <= count)
+    memory.storeBytes(of: value.bigEndian, toByteOffset: at, as: UInt32.self)
   }
 
   mutating func field(_ value: HeaderValue) {
@@ -78,7 +111,7 @@ struct FieldWriter {
       u64(UInt64(bitPattern: date.milliseconds.floorDivided(by: 1000)))
     case .array(let values):
       u8(UInt8(ascii: "A"))
-      counted { writer in for value in values { writer.field(value) } }
+      counted { (writer: inout FieldWriter) in for value in values { writer.field(value) } }
     case .table(let entries):
       u8(UInt8(ascii: "F"))
       counted { $0.entries(entries) }
@@ -94,7 +127,7 @@ struct FieldWriter {
 
   mutating func entry(_ key: TextHeader, _ text: String?) {
     guard let text else { return }
-    bytes.append(contentsOf: key.head)
+    raw(key.head)
     longString(text)
   }
 

@@ -156,7 +156,7 @@ extension MessageProperties {
     writer.counted { writer in
       writer.shortString(Headers.sequence)
       writer.u8(UInt8(ascii: "l"))
-      sequence = writer.bytes.count
+      sequence = writer.count
       writer.u64(0)
       first(&writer)
       if !headers.isEmpty {

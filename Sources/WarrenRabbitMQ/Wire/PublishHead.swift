@@ -24,9 +24,16 @@ package struct PublishHead: Sendable {
   /// The frames of an event. Its own headers are written directly: putting them into a dictionary first costs as much as
   /// coding a small body.
   init(_ event: EncodedEvent, exchange: String) throws(WarrenError) {
-    let type = event.metadata.type.name
-    try self.init(exchange, event.routingKey ?? type, MessageProperties(event), event.body.count) {
-      event.metadata.writeHeaders(to: &$0, hasOwnID: event.hasOwnID)
+    let routingKey = event.routingKey ?? event.metadata.type.name
+    if event.isPlain {
+      try self.init(exchange, routingKey, event.body.count) { (writer) throws(WarrenError) in
+        try event.writePlainProperties(to: &writer)
+      }
+      try checkSize()
+    } else {
+      try self.init(exchange, routingKey, MessageProperties(event), event.body.count) {
+        event.metadata.writeHeaders(to: &$0, hasOwnID: event.hasOwnID)
+      }
     }
   }
 
@@ -37,6 +44,10 @@ package struct PublishHead: Sendable {
     if let (name, count) = properties.tooLong { throw Self.tooLong(name, count) }
     if !properties.headers.isEmpty { try Self.checkKeys(properties.headers, depth: 0) }
     try self.init(exchange, routingKey, bodySize) { properties.write(to: &$0, first: writeHeaders) }
+    try checkSize()
+  }
+
+  private func checkSize() throws(WarrenError) {
     if headerFrameSize > Self.largestHeader {
       throw WarrenError(
         .invalidMetadata, "the headers and properties have \(headerFrameSize) bytes; allowed are \(Self.largestHeader)")
@@ -51,7 +62,8 @@ package struct PublishHead: Sendable {
 
   /// `writeProperties` returns where the number of `warren-seq` stands.
   private init(
-    _ exchange: String, _ routingKey: String, _ bodySize: Int, _ writeProperties: (inout FieldWriter) -> Int
+    _ exchange: String, _ routingKey: String, _ bodySize: Int,
+    _ writeProperties: (inout FieldWriter) throws(WarrenError) -> Int
   ) throws(WarrenError) {
     if routingKey.utf8.count > 255 { throw Self.tooLong("routing key", routingKey.utf8.count) }
     if exchange.utf8.count > 255 { throw Self.tooLong("exchange", exchange.utf8.count) }
@@ -68,21 +80,21 @@ package struct PublishHead: Sendable {
     writer.u8(1)
     writer.u8(0xce)
 
-    headerFrameOffset = writer.bytes.count
+    headerFrameOffset = writer.count
     writer.u8(2)
     writer.u16(0)
-    let sizeAt = writer.bytes.count
+    let sizeAt = writer.count
     writer.u32(0)
     writer.u16(60)
     writer.u16(0)
     writer.u64(UInt64(bodySize))
-    sequenceOffset = writeProperties(&writer)
-    writer.patch(UInt32(writer.bytes.count - sizeAt - 4), at: sizeAt)
+    sequenceOffset = try writeProperties(&writer)
+    writer.patch(UInt32(writer.count - sizeAt - 4), at: sizeAt)
     writer.u8(0xce)
     bytes = writer.bytes
   }
 
-  private static func tooLong(_ name: String, _ count: Int) -> WarrenError {
+  static func tooLong(_ name: String, _ count: Int) -> WarrenError {
     WarrenError(.invalidMetadata, "the \(name) has \(count) bytes; AMQP allows 255")
   }
 

@@ -84,7 +84,7 @@ struct RawProperties {
     removeHeaders { $0 == name }
     var writer = FieldWriter(capacity: 64)
     writer.shortString(name)
-    let at = writer.bytes.count
+    let at = writer.count
     writer.field(value)
     entries.append(Entry(key: name, bytes: writer.bytes[...], value: writer.bytes[at...]))
   }
@@ -97,7 +97,7 @@ struct RawProperties {
     writer.counted { writer in
       writer.shortString(Headers.sequence)
       writer.u8(UInt8(ascii: "l"))
-      sequence = writer.bytes.count
+      sequence = writer.count
       writer.u64(0)
       for entry in entries where entry.key != Headers.sequence { writer.raw(entry.bytes) }
     }

@@ -93,13 +93,12 @@ struct EventRow: Sendable {
   static func metadata(_ row: some EventColumns, type: EventType, isChecked: Bool) throws -> EventMetadata {
     let id = row.text(3) ?? ""
     let trace = TraceContext(traceparent: row.text(12), tracestate: row.text(13), baggage: row.text(14))
-    var metadata = EventMetadata(
+    return EventMetadata(
       id: isChecked ? try EventID.known(id) : try EventID(id), type: type, source: row.text(5),
-      time: row.optionalInt(6).map { Date(milliseconds: $0) }, key: row.text(8), subject: row.text(9),
-      correlationID: row.text(10), causationID: row.text(11), trace: trace.isEmpty ? nil : trace,
-      contentType: row.text(15), headers: try StoredHeaders.headers(row.text(18)))
-    metadata.recordedAt = Date(milliseconds: row.int(7))
-    return metadata
+      time: row.optionalInt(6).map { Date(milliseconds: $0) }, recordedAt: Date(milliseconds: row.int(7)),
+      key: row.text(8), subject: row.text(9), correlationID: row.text(10), causationID: row.text(11),
+      trace: trace.isEmpty ? nil : trace, contentType: row.text(15), contentEncoding: nil, declaredType: nil,
+      headers: try StoredHeaders.headers(row.text(18)))
   }
 }
 

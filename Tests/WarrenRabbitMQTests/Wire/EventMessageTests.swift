@@ -51,6 +51,47 @@ import Warren
     #expect(try written(event()) == expected)
   }
 
+  /// There are two ways to the bytes, and nobody may see which was taken.
+  @Test func aPlainEventIsWrittenLikeOneWithHeaders() throws {
+    var random = ReplayableRandom()
+    func maybe(_ text: @autoclosure () -> String) -> String? { random.oneIn(2) ? text() : nil }
+    for _ in 0..<500 {
+      let date = Date(milliseconds: Int64(random.int(-1_000_000_000...1_000_000_000)) * 100)
+      var metadata = EventMetadata(
+        id: random.oneIn(2) ? EventID() : nil, type: Self.type, source: maybe("accounts"),
+        time: random.oneIn(2) ? date : nil, key: maybe("user-\(random.int(0...9))"), subject: maybe("users/é"),
+        correlationID: maybe(String(repeating: "c", count: random.int(0...255))), causationID: maybe("x"),
+        trace: random.oneIn(2) ? TraceContext(traceparent: "00-1-2-01") : nil, contentType: maybe("application/json"))
+      if random.oneIn(2) { metadata.recordedAt = date + 5 }
+      let event = EncodedEvent(metadata: metadata, body: Data("{}".utf8), hasOwnID: random.oneIn(2))
+      #expect(event.isPlain)
+      var writer = FieldWriter(capacity: 16)
+      _ = MessageProperties(event).write(to: &writer) { metadata.writeHeaders(to: &$0, hasOwnID: event.hasOwnID) }
+      let expected = writer.bytes
+      #expect(try written(event) == expected, random.replay)
+    }
+  }
+
+  @Test func aPlainEventIsCheckedLikeOneWithHeaders() throws {
+    for name in ["correlation-id", "app-id", "content-type"] {
+      var event = try event()
+      event.expiry = nil
+      let long = String(repeating: "x", count: 256)
+      switch name {
+      case "correlation-id": event.metadata.correlationID = long
+      case "app-id": event.metadata.source = long
+      default: event.metadata.contentType = long
+      }
+      var plain = event
+      plain.metadata.headers = [:]
+      #expect(plain.isPlain && !event.isPlain)
+      for event in [plain, event] {
+        let error = #expect(throws: WarrenError.self) { try written(event) }
+        #expect(error?.message == "the \(name) has 256 bytes; AMQP allows 255")
+      }
+    }
+  }
+
   /// The properties of an event as they leave.
   private func written(_ event: EncodedEvent) throws -> [UInt8] {
     let head = try PublishHead(event, exchange: "events.user.created")
