@@ -49,6 +49,8 @@ public struct EventCoding<Value: Codable & Sendable>: Sendable {
     self.own = own
   }
 
+  var isWarrens: Bool { own == nil }
+
   func body(of value: Value) throws -> Data {
     guard let own else { return try WarrenJSON.encode(value) }
     return try own.encode(value)

@@ -64,6 +64,10 @@ extension EventFamily {
     case .none: throw WarrenError(.decodingFailed, "\(Self.self) has no case for \(type)")
     case .several(let keys): throw WarrenError(.decodingFailed, Self.ambiguous(type, keys))
     }
+    if coding.isWarrens {
+      let keys = shape.isBare ? [shape.key, "_0"] : [shape.key]
+      do { return try TapeDecoder.decode(Self.self, body, in: keys) } catch {}
+    }
     do {
       // A body such as `1},"x":{` would otherwise be valid only together with what is put around it.
       if !JSONTape.reads(body) {

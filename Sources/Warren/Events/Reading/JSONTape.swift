@@ -46,17 +46,33 @@ class JSONTape {
   private let bytes: UnsafeBufferPointer<UInt8>
   private let tokens: UnsafeBufferPointer<Token>
 
-  init?(_ text: UnsafeBufferPointer<UInt8>) {
+  /// - Parameter keys: the text is read as if it were the value of the last of them, in an object that is the value of the one
+  ///   before, and so on.
+  init?(_ text: UnsafeBufferPointer<UInt8>, in keys: [String] = []) {
     guard text.count < JSONTape.largest else { return nil }
     var parser = Parser(bytes: text)
+    var size = text.count
+    for key in keys {
+      let count = key.utf8.count
+      guard count < 1024, key.utf8.allSatisfy({ $0 < 0x80 }) else { return nil }
+      parser.open(keyFrom: size, to: size + count)
+      size += count
+    }
     parser.skipSpace()
-    guard parser.value(depth: 0) else { return nil }
+    guard parser.value(depth: keys.count) else { return nil }
     parser.skipSpace()
     guard parser.at == text.count else { return nil }
+    for depth in keys.indices { parser.close(2 * depth, 1) }
     // One look at the whole instead of one at each text.
     if !parser.isASCII, String(validating: text, as: UTF8.self) == nil { return nil }
-    let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.count)
-    _ = copy.initialize(fromContentsOf: text)
+    let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: size)
+    var end = copy[..<text.count].initialize(fromContentsOf: text)
+    for key in keys {
+      for byte in key.utf8 {
+        copy.initializeElement(at: end, to: byte)
+        end += 1
+      }
+    }
     bytes = UnsafeBufferPointer(copy)
     tokens = parser.tokens.take()
   }
@@ -291,7 +307,13 @@ class JSONTape {
       return true
     }
 
-    private mutating func close(_ index: Int, _ count: Int32) {
+    /// An object with one key, whose value follows.
+    mutating func open(keyFrom start: Int, to end: Int) {
+      push(.object, 0, 0)
+      push(.text, start, end)
+    }
+
+    mutating func close(_ index: Int, _ count: Int32) {
       tokens[index].count = count
       tokens[index].end = Int32(at)
       tokens[index].next = Int32(tokens.count)

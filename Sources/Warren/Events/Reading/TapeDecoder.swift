@@ -10,8 +10,9 @@
 /// begins anew, and its value or its error counts. So no error is worded here, and no corner of JSON is decided.
 enum TapeDecoder {
   /// - Throws: anything, where Foundation's decoder is to be asked.
-  static func decode<T: Decodable>(_ type: T.Type, _ body: Data) throws -> T {
-    guard let reading = body.withUnsafeBytes({ TapeReading($0.bindMemory(to: UInt8.self)) }) else { throw Doubt() }
+  static func decode<T: Decodable>(_ type: T.Type, _ body: Data, in keys: [String] = []) throws -> T {
+    let reading = body.withUnsafeBytes { TapeReading($0.bindMemory(to: UInt8.self), in: keys) }
+    guard let reading else { throw Doubt() }
     let value = try TapeValue(reading: reading, index: 0).unbox(type)
     if reading.isDoubtful { throw Doubt() }
     return value
