@@ -209,8 +209,10 @@ struct ProjectionSession: Sendable {
           EventQuery(
             types: projection.eventTypes, from: .position(LogPosition(rawValue: position + 1)),
             limit: Self.mostInSwap + 1))
-        let rest = try pages.page(db).filter { $0.position.rawValue <= bound }
-        guard rest.count <= Self.mostInSwap else { return false }
+        let page = try pages.page(db)
+        let rest = page.filter { $0.position.rawValue <= bound }
+        // A page may end early, for its bytes or its time: what it does not show must not be passed.
+        guard rest.count <= Self.mostInSwap, pages.isAtEnd || rest.count < page.count else { return false }
         _ = try runner.apply(rest, row, silentThrough: mark, isBounded: false, db)
         try ReaderCheckpoint.move(reader, from: position, to: max(position, bound), events: rest.count, db)
         try live?.drop(db)
