@@ -3,7 +3,7 @@ import Warren
 
 /// Events that a reader could not take: left out, or set aside with what follows them in their streams.
 enum PoisonedEvents {
-  enum State: String {
+  enum State: String, CaseIterable {
     /// Left out.
     case skipped
     /// Set aside.
@@ -21,6 +21,14 @@ enum PoisonedEvents {
         reader, event.position.rawValue, event.stream.name, state.rawValue, text.shown(512),
         Int64(wallClockMilliseconds()),
       ])
+  }
+
+  /// How many there are, by state.
+  static func counts(_ reader: String, _ db: Database) throws -> [String: Int] {
+    var counts: [String: Int] = [:]
+    let select = "SELECT state, count(*) AS n FROM warren_poison WHERE reader = ? GROUP BY state"
+    for row in try Row.fetchAll(db, sql: select, arguments: [reader]) { counts[row["state"]] = row["n"] }
+    return counts
   }
 
   /// Streams whose later events must wait.

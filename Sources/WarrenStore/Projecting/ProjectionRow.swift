@@ -68,6 +68,7 @@ struct ProjectionRow: Sendable {
     try db.execute(
       sql: "DELETE FROM warren_projections WHERE name = ? AND version = ?", arguments: [name, version])
     try ReaderCheckpoint.remove(reader, db)
+    try ReaderInterest.remove(reader, db)
   }
 
   /// Its tables get the names that readers know. Indexes keep theirs, which nobody uses.

@@ -67,8 +67,14 @@ public final class Projector: Service, CustomStringConvertible {
     let name = "\(projection.name)-\(projection.version)"
     guard let lock = await ReaderTurn.take(log, suffix: "-projection-\(name)") else { return }
     defer { lock.release() }
+    let metrics = ReaderMetrics(log.metrics, .projection, name: projection.name, version: projection.version)
     let session = ProjectionSession(
-      runner: ProjectionRunner(projection: projection, log: log, handling: options.poison), kind: .async)
+      runner: ProjectionRunner(projection: projection, log: log, handling: options.poison), kind: .async,
+      metrics: metrics)
+    let watching = ReaderMetrics.watch(
+      metrics, log, session.runner.reader, states: PoisonedEvents.State.allCases
+    ) { self.status == .stopped }
+    defer { watching?.cancel() }
     var patience = Patience()
     var isBegun = false
     while !Task.isCancelled {
