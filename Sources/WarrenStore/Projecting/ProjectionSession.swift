@@ -1,6 +1,7 @@
 import GRDB
 import Logging
 import Warren
+import WarrenSupport
 
 /// Brings one version of a projection forward, a step at a time: builds it beside the one in use, puts it in its place, and
 /// keeps up from there.
@@ -219,6 +220,7 @@ struct ProjectionSession: Sendable {
     } catch is ProjectionRunner.Poisoned {
       // The ordinary step meets it again and deals with it.
     }
+    if isDone { Faults.reached(.afterSwap) }
     return isDone
   }
 
@@ -240,8 +242,11 @@ struct ProjectionSession: Sendable {
       guard rest.count <= Self.mostInSwap, pages.isAtEnd || rest.count < page.count else { return nil }
       _ = try runner.apply(rest, row, silentThrough: mark, isBounded: false, db)
       try ReaderCheckpoint.move(reader, from: position, to: max(position, bound), events: rest.count, db)
+      Faults.reached(.inSwap)
       try live?.drop(db)
+      Faults.reached(.inSwap)
       try row.takeNames(db)
+      Faults.reached(.inSwap)
       row.state = .live
       row.kind = kind
       row.problem = nil
