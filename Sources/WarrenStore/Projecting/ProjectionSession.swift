@@ -254,10 +254,10 @@ struct ProjectionSession: Sendable {
       if kind == .inline {
         try InlineReaders.enter(row.inlineName, db)
         // On the writer's thread, so that the next append already runs it.
-        log.inline.add(runner.inline(row))
+        log.inline.add(runner.inline(row), db)
       } else if live?.kind == .inline {
         try InlineReaders.leave(row.name, db)
-        log.inline.remove(row.name)
+        log.inline.remove(row.name, db)
       }
       return rest.count
     }
@@ -271,7 +271,7 @@ struct ProjectionSession: Sendable {
         return true
       }
       switch (row.kind, kind) {
-      case (.inline, .inline): log.inline.add(runner.inline(row))
+      case (.inline, .inline): log.inline.add(runner.inline(row), db)
       case (.async, .async): break
       case (.async, .inline):
         let position = try ReaderCheckpoint.position(reader, db) ?? 0
@@ -281,14 +281,14 @@ struct ProjectionSession: Sendable {
         row.kind = .inline
         try row.write(db)
         try InlineReaders.enter(row.inlineName, db)
-        log.inline.add(runner.inline(row))
+        log.inline.add(runner.inline(row), db)
       case (.inline, .async):
         let position = try ReaderCheckpoint.position(reader, db) ?? 0
         try ReaderCheckpoint.move(reader, from: position, to: try Self.head(db), events: 0, db)
         row.kind = .async
         try row.write(db)
         try InlineReaders.leave(row.name, db)
-        log.inline.remove(row.name)
+        log.inline.remove(row.name, db)
       }
       return true
     }

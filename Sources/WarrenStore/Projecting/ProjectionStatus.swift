@@ -80,7 +80,6 @@ extension EventLog {
   public func removeInline(_ name: String) async throws {
     try await transact { db in
       try InlineReaders.leave(name, db)
-      self.inline.remove(name)
       for row in try ProjectionRow.all(name, db) where row.kind == .inline {
         var row = row
         if row.state == .live {
@@ -91,6 +90,7 @@ extension EventLog {
         row.kind = .async
         try row.write(db)
       }
+      self.inline.remove(name, db)
     }
   }
 
@@ -99,7 +99,7 @@ extension EventLog {
     try await transact { db in
       for row in try ProjectionRow.all(name, db) { try row.drop(db) }
       try InlineReaders.leave(name, db)
-      self.inline.remove(name)
+      self.inline.remove(name, db)
     }
   }
 

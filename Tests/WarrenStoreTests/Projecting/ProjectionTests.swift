@@ -246,6 +246,43 @@ struct ProjectionTests {
     #expect(told == [1, 2, 3, 4])
   }
 
+  /// A group that a failure takes back runs again, from what there was before.
+  @Test func aFailureInTheGroupOfASwapInsideAppendsCostsNobodyElseHisAppend() async throws {
+    struct No: Error {}
+    let folder = try Folder()
+    let log = try folder.log()
+    try await log.add(inline: Balances())
+    _ = try await log.deposit(1, to: "a")
+    let session = ProjectionSession(
+      runner: ProjectionRunner(projection: Balances(version: 2, factor: 10), log: log, handling: .stop), kind: .inline)
+    _ = try await session.begin()
+    #expect(try await session.step() == .more)
+    let held = try await HeldWriter(log.database)
+    async let before: StoreError? = thrown(StoreError.self) { _ = try await log.deposit(1, to: "a") }
+    try await expectEventually { log.committer.waitingCount == 1 }
+    async let swap = session.step()
+    try await expectEventually { log.committer.waitingCount == 2 }
+    async let failing: No? = thrown(No.self) { try await log.transact { _ in throw No() } }
+    try await expectEventually { log.committer.waitingCount == 3 }
+    async let after: StoreError? = thrown(StoreError.self) { _ = try await log.deposit(1, to: "a") }
+    try await expectEventually { log.committer.waitingCount == 4 }
+    held.letGo()
+    #expect(await failing != nil)
+    #expect(await before == nil)
+    #expect(await after == nil)
+    _ = try await swap
+    while try await session.step() != .idle {}
+    #expect(try await log.projections().map(\.version) == [2])
+    #expect(try await log.balances() == ["a 30 3 3"])
+    // What a transaction of the service's own takes back, it takes back here.
+    try? await log.database.write { db in
+      log.inline.remove("balances", db)
+      throw No()
+    }
+    _ = try await log.deposit(1, to: "a")
+    #expect(try await log.balances() == ["a 40 4 4"])
+  }
+
   @Test func whatAProjectionTellsIsToldOnceAcrossVersions() async throws {
     let folder = try Folder()
     let log = try folder.log()
