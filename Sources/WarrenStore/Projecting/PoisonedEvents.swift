@@ -54,9 +54,13 @@ enum PoisonedEvents {
     return try RecordedEvent(select)
   }
 
-  static func remove(_ reader: String, _ position: LogPosition, _ db: Database) throws {
+  /// It was taken after all. What has come behind it meanwhile is tried too: nobody else would ask for that.
+  static func taken(_ reader: String, _ event: RecordedEvent, _ db: Database) throws {
     try db.execute(
-      sql: "DELETE FROM warren_poison WHERE reader = ? AND position = ?", arguments: [reader, position.rawValue])
+      sql: "DELETE FROM warren_poison WHERE reader = ? AND position = ?", arguments: [reader, event.position.rawValue])
+    try db.execute(
+      sql: "UPDATE warren_poison SET state = 'retry' WHERE reader = ? AND stream = ? AND state = 'behind'",
+      arguments: [reader, event.stream.name])
   }
 
   /// It failed again: back to what it was, and what follows it in its stream waits behind it.

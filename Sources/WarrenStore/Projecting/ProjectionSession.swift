@@ -175,7 +175,7 @@ struct ProjectionSession: Sendable {
           } catch {
             throw ProjectionRunner.Poisoned(index: 0, event: event, text: "\(error)")
           }
-          try PoisonedEvents.remove(reader, event.position, db)
+          try PoisonedEvents.taken(reader, event, db)
           return 1
         }
       }
@@ -243,7 +243,8 @@ struct ProjectionSession: Sendable {
       _ = try runner.apply(rest, row, silentThrough: mark, isBounded: false, db)
       try ReaderCheckpoint.move(reader, from: position, to: max(position, bound), events: rest.count, db)
       Faults.reached(.inSwap)
-      try live?.drop(db)
+      // With versions that were never finished: nobody will.
+      for old in try ProjectionRow.all(row.name, db) where old.version < row.version { try old.drop(db) }
       Faults.reached(.inSwap)
       try row.takeNames(db)
       Faults.reached(.inSwap)

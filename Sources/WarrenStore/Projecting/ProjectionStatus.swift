@@ -175,7 +175,8 @@ extension EventLog {
     }
   }
 
-  /// Lets all events that a projection could not take be tried again, in order; its projector does it.
+  /// Lets all events that a projection could not take be tried again, in order; its projector does it, or, of one inside
+  /// appends, the next ``add(inline:onPoison:)``.
   /// - Returns: how many.
   /// - Throws: ``StoreError``.
   @discardableResult
