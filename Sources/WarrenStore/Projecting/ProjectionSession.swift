@@ -184,7 +184,8 @@ struct ProjectionSession: Sendable {
     }
   }
 
-  private func note(problem: String?) async throws {
+  /// Says in the file why it does not get on.
+  func note(problem: String?) async throws {
     try await log.transact { db in
       guard var row = try ProjectionRow.find(projection.name, projection.version, db) else { return }
       guard row.problem != problem else { return }
@@ -200,6 +201,7 @@ struct ProjectionSession: Sendable {
       _ = try await swap()
       return .more
     }
+    if look.row.problem != nil { try await note(problem: nil) }
     // Only so that the next look does not begin as far back: nothing depends on it, so it is done rarely.
     if look.through - look.position >= 10_000 {
       try await log.transact { try ReaderCheckpoint.move(reader, from: look.position, to: look.through, events: 0, $0) }

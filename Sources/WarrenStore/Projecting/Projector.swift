@@ -1,3 +1,4 @@
+import GRDB
 import Logging
 public import ServiceLifecycle
 import Warren
@@ -109,6 +110,8 @@ public final class Projector: Service, CustomStringConvertible {
         if Task.isCancelled { return }
         log.logger.info(
           "a projection starts again from the file", metadata: ["projection": "\(name)", "error": "\(error)"])
+        // Of an event it is poison; here it is the swap, which something else in the file does not allow.
+        if error is DatabaseError { try? await session.note(problem: "\(error)") }
         await patience.wait()
       }
     }

@@ -76,6 +76,28 @@ struct SwapTests {
     #expect(isLegacy == false)
   }
 
+  @Test func aSwapThatTheFileDoesNotAllowSaysWhyAndGoesOnWhenItDoes() async throws {
+    let folder = try Folder()
+    let log = try folder.log()
+    let last = try await log.deposit(1, to: "a")
+    try await bring(Balances(), log)
+    try await log.database.write { db in
+      try db.execute(
+        sql: "CREATE TABLE mine (account TEXT REFERENCES balances(account)); INSERT INTO mine VALUES ('a')")
+    }
+    let second = Balances(version: 2, factor: 10)
+    try await withProjector(log, second) { _ in
+      try await expectEventually {
+        try await log.projections().contains { $0.version == 2 && $0.problem?.contains("FOREIGN KEY") == true }
+      }
+      #expect(try await log.balances() == ["a 1 1 1"])
+      try await log.database.write { try $0.execute(sql: "DELETE FROM mine") }
+      try await log.wait(for: second, reached: last, timeout: .seconds(20))
+    }
+    #expect(try await log.balances() == ["a 10 1 1"])
+    #expect(try await log.projections().map(\.problem) == [nil])
+  }
+
   @Test func aVersionThatWasNeverFinishedGoesWithTheOld() async throws {
     let folder = try Folder()
     let log = try folder.log()
