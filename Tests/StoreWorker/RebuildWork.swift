@@ -44,10 +44,21 @@ struct Totals: Projection {
   }
 }
 
-/// Builds a version of ``Totals``, and keeps it up to date until it is killed.
+/// Builds a version of ``Totals``, and keeps it up to date until it is killed. Beside it a subscription writes each step into a
+/// table, in the transaction of its checkpoint; all processes want to be its owner.
 enum RebuildWork {
   static func run(_ file: String, version: Int) async throws {
     let log = try EventLog(path: file, source: "worker")
-    try await log.projector(Totals(version: version)).run()
+    let subscription = log.subscription("steps", to: [Totals.Step.eventType]) { events, db in
+      for event in events {
+        try db.execute(sql: "INSERT INTO steps VALUES (?)", arguments: [event.position.rawValue])
+      }
+    }
+    let projector = log.projector(Totals(version: version))
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await subscription.run() }
+      group.addTask { try await projector.run() }
+      try await group.waitForAll()
+    }
   }
 }

@@ -7,7 +7,8 @@ import WarrenSupport
 @testable import WarrenStore
 
 /// New versions of a projection are built beside the ones in use by processes that are killed, at random moments and within
-/// the swap, while another process appends and readers look at the tables all the time.
+/// the swap, while another process appends and readers look at the tables all the time. A subscription of theirs goes from
+/// one to the next.
 ///
 /// The long form: WARREN_REBUILD_KILLS=500 swift test --filter KilledRebuildTests
 struct KilledRebuildTests {
@@ -42,6 +43,7 @@ struct KilledRebuildTests {
     var random = SeededGenerator()
     let folder = try Folder()
     let log = try folder.log()
+    try await log.database.write { try $0.execute(sql: "CREATE TABLE steps (position INTEGER)") }
     let first = try await append(3000, to: log, &random)
     var old = try await live(1, folder, log)
     let (isDone, readers, replay) = (Lock(false), Lock(0), random.replay)
@@ -99,6 +101,9 @@ struct KilledRebuildTests {
     for watcher in watchers { await watcher.value }
     let last = try await append(1, to: log, &random)
     try await reached(last, version, log)
+    try await require("the subscription reaches \(last)") {
+      try await log.readers().contains { $0.name == "subscription steps" && $0.position >= last }
+    }
     old.kill9()
     try await old.wait()
     print(
@@ -171,9 +176,10 @@ struct KilledRebuildTests {
     init(_ row: Row) { (factor, events) = (row["factor"], row["events"]) }
   }
 
-  /// One snapshot: the tables are there, of one version, and have exactly the events up to that version's checkpoint.
+  /// One snapshot: the tables are there, of one version, and have exactly the events up to that version's checkpoint; the
+  /// subscription's table has those up to its own.
   private func look(_ database: any DatabaseReader, after last: Seen, _ comment: Comment) async throws -> Seen {
-    let (rows, total, seen) = try await database.read { db in
+    let (rows, total, seen, steps) = try await database.read { db in
       let rows = try Row.fetchAll(db, sql: "SELECT factor, sum(events) AS events FROM totals GROUP BY factor")
       let total = try Row.fetchOne(db, sql: "SELECT factor, events FROM totals_seen")
       let seen = try Row.fetchAll(
@@ -182,12 +188,19 @@ struct KilledRebuildTests {
           SELECT p.version AS factor, (SELECT count(*) FROM warren_events WHERE type = 'rebuild.step' AND position <= r.position) AS events
           FROM warren_projections p JOIN warren_readers r ON r.name = 'projection totals/' || p.version WHERE p.state = 'live'
           """)
-      return (rows.map { Seen($0) }, total.map { Seen($0) }, seen.map { Seen($0) })
+      let steps = try Bool.fetchOne(
+        db,
+        sql: """
+          SELECT (SELECT count(*) FROM steps) = (SELECT count(*) FROM warren_events WHERE type = 'rebuild.step' AND position <=
+            coalesce((SELECT position FROM warren_readers WHERE name = 'subscription steps'), 0))
+          """)
+      return (rows.map { Seen($0) }, total.map { Seen($0) }, seen.map { Seen($0) }, steps)
     }
     let now = rows.first ?? Seen()
     #expect(rows.count == 1 && seen.count == 1, comment)
     #expect(now.factor == total?.factor && now.factor == seen.first?.factor, comment)
     #expect(now.events == total?.events && now.events == seen.first?.events, comment)
+    #expect(steps == true, comment)
     #expect(now.factor >= last.factor && now.events >= last.events, comment)
     return now
   }
@@ -226,6 +239,9 @@ struct KilledRebuildTests {
     #expect(told.map { Told(stream: $0.stream, version: $0.version) } == toTell, comment)
     #expect(told.allSatisfy { $0.isRebuilding == false }, comment)
     #expect(Set(told.compactMap(\.by)).count > 1, comment)
+    // By one owner at a time, whichever it was: each step once, in order.
+    let steps = try await log.database.read { try Int64.fetchAll($0, sql: "SELECT position FROM steps ORDER BY rowid") }
+    #expect(steps == (try await log.all()).map(\.position.rawValue), comment)
     #expect(try await log.projections().map(\.version) == [version], comment)
     #expect(try await log.verify().problems.isEmpty, comment)
   }

@@ -41,7 +41,8 @@ struct SwapTests {
     try await log.append((1...5).map { Happened(number: $0) }, to: "a")
     for version in 1...4 {
       try await bring(Families(version: version), log)
-      #expect(try await log.database.read { try Int.fetchAll($0, sql: "SELECT DISTINCT factor FROM pets") } == [version])
+      #expect(
+        try await log.database.read { try Int.fetchAll($0, sql: "SELECT DISTINCT factor FROM pets") } == [version])
     }
     let (violations, parents) = try await log.database.read { db in
       (
