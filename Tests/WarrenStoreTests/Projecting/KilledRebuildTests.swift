@@ -12,7 +12,7 @@ import WarrenSupport
 ///
 /// The long form: WARREN_REBUILD_KILLS=500 swift test --filter KilledRebuildTests
 struct KilledRebuildTests {
-  private static let kills = ProcessInfo.processInfo.environment["WARREN_REBUILD_KILLS"].flatMap { Int($0) } ?? 8
+  private static let kills = ProcessInfo.processInfo.environment["WARREN_REBUILD_KILLS"].flatMap { Int($0) } ?? 6
 
   /// The event of `Totals` in `Tests/StoreWorker`.
   private struct Step: Event {
@@ -73,7 +73,8 @@ struct KilledRebuildTests {
     }
     defer { isDone.withLock { $0 = true } }
     var (version, killed, swaps) = (1, 0, 0)
-    while killed < Self.kills {
+    // A version may come into use before anybody dies in its swap.
+    while killed < Self.kills || swaps == 0 {
       version += 1
       var deaths = (0..<random.int(1...3)).map { _ in Death.building(&random) }
       deaths += (0..<random.int(1...2)).map { _ in .place("inSwap", random.int(1...3)) }
@@ -109,7 +110,7 @@ struct KilledRebuildTests {
     print(
       "rebuilds: \(version - 1) versions, \(killed) kills, \(swaps) of them in a swap, \(readers.withLock { $0 }) looks"
     )
-    #expect(swaps > 0 && readers.withLock { $0 } > 100)
+    #expect(readers.withLock { $0 } > 100)
     try await compare(log, version, since: first, replay)
   }
 
