@@ -42,6 +42,8 @@ public final class EventLog: Sendable, CustomStringConvertible {
     var writeAheadLog = WriteAheadLog.Limits()
     var metrics: (any MetricsFactory)?
     var abandonmentLook = Duration.seconds(30)
+    /// How often a reader's gauges are set.
+    var readerLook = Duration.seconds(10)
 
     /// The defaults.
     public init() {}

@@ -26,6 +26,10 @@ package enum Faults {
     case beforeAck
     /// The kernel has them.
     case afterAck
+    /// Between the statements with which a new version of a projection takes the place of the old one.
+    case inSwap
+    /// The new version is in use, and nobody in this process has heard of it.
+    case afterSwap
   }
 
   #if DEBUG

@@ -3,8 +3,8 @@ import GRDB
 import Warren
 import WarrenStore
 
-/// A process that appends to a store and that tests kill: `StoreWorker FILE WRITER COUNT SEED`, and for ``CounterWork``
-/// `StoreWorker FILE counters COUNT SEED`.
+/// A process that appends to a store and that tests kill: `StoreWorker FILE WRITER COUNT SEED`, for ``CounterWork``
+/// `StoreWorker FILE counters COUNT SEED`, and for ``RebuildWork`` `StoreWorker FILE totals VERSION SEED`.
 ///
 /// Each event of a writer has a number, in order. Some appends are in slow transactions of a connection of their own, some
 /// are rolled back and done again, some go through the committer, several at once. Prints the number of each event that the log
@@ -22,6 +22,7 @@ struct StoreWorker {
     let arguments = CommandLine.arguments
     guard arguments.count == 5, let count = Int(arguments[3]), let seed = UInt64(arguments[4]) else { exit(64) }
     if arguments[2] == "counters" { return try await CounterWork.run(arguments[1], count: count, seed: seed) }
+    if arguments[2] == "totals" { return try await RebuildWork.run(arguments[1], version: count) }
     guard let writer = Int(arguments[2]) else { exit(64) }
     var random = SplitMix(seed: seed)
     let log = try EventLog(path: arguments[1], source: "worker")

@@ -78,6 +78,7 @@ struct StreamCommandsTests {
 
     let readers = await store(["readers", "--store", file])
     #expect(readers.lines.contains { $0.contains(#""reader":"relay""#) })
+    #expect(readers.object()["behind"] as? Int == 1 && readers.object()["head"] as? Int == 4)
 
     let verified = await store(["verify", "--store", file])
     #expect(
@@ -89,6 +90,72 @@ struct StreamCommandsTests {
     #expect(broken.status == 65)
     #expect((broken.object()["problems"] as? [String])?.first?.contains("version 9") == true)
     #expect(broken.object()["checksum"] as? String != verified.object()["checksum"] as? String)
+  }
+
+  /// Owners by account; cannot take one whom it does not like.
+  private struct Owners: Projection {
+    let name = "owners"
+    var version = 1
+    let eventTypes: [EventType] = ["account.opened"]
+    struct Unwanted: Error {}
+    func create(_ context: ProjectionContext) throws {
+      try context.db.execute(sql: "CREATE TABLE \(context.table("owners")) (stream TEXT, owner TEXT)")
+    }
+    func apply(_ event: RecordedEvent, _ context: ProjectionContext) throws {
+      let text = String(decoding: event.body, as: UTF8.self)
+      if text.contains("Eve") { throw Unwanted() }
+      try context.db.execute(
+        sql: "INSERT INTO \(context.table("owners")) VALUES (?, ?)", arguments: [event.stream.name, text])
+    }
+  }
+
+  @Test func readersAreListedWithHowFarTheyAreBehind() async throws {
+    let folder = try StoreOverBrokerTests.Folder()
+    let file = "\(folder.path)/cli.sqlite"
+    func append(_ stream: String, _ type: String, _ body: String) async {
+      let done = await store(["append", stream, type, "--store", file], input: body + "\n")
+      #expect(done.status == 0)
+    }
+    func line(_ reader: String, _ version: Int? = nil) async -> [String: Any] {
+      let ended = await store(["readers", "--store", file])
+      let objects = ended.lines.indices.map { ended.object($0) }
+      return objects.first { $0["reader"] as? String == reader && $0["version"] as? Int == version } ?? [:]
+    }
+    func isLive(_ version: Int, _ log: EventLog) async throws -> Bool {
+      try await log.projections().contains { $0.version == version && $0.isLive }
+    }
+    await append("a", "account.opened", #"{"owner":"Bo"}"#)
+    let log = try EventLog(path: file, source: "tests")
+    var options = Projector.Options()
+    options.poison = .skip
+    for version in 1...2 {
+      // The first one leaves out what the second one stands before.
+      if version == 2 { options.poison = .stop }
+      let projector = log.projector(Owners(version: version), options: options)
+      let running = Task { try await projector.run() }
+      let end = ContinuousClock.now + .seconds(20)
+      if version == 1 {
+        while ContinuousClock.now < end, try await !isLive(1, log) { try await Task.sleep(for: .milliseconds(5)) }
+        await append("b", "account.opened", #"{"owner":"Eve"}"#)
+        try await log.wait(for: Owners(), reached: LogPosition(rawValue: 2))
+      } else {
+        while ContinuousClock.now < end, projector.status != .stopped { try await Task.sleep(for: .milliseconds(5)) }
+      }
+      running.cancel()
+      try await running.value
+    }
+    // Of three, two are of its type.
+    await append("a", "account.opened", #"{"owner":"Cy"}"#)
+    await append("a", "account.closed", "{}")
+    await append("a", "account.opened", #"{"owner":"Di"}"#)
+    let (live, building) = (await line("projection owners", 1), await line("projection owners", 2))
+    #expect(live["live"] as? Bool == true && live["position"] as? Int == 2 && live["head"] as? Int == 5)
+    #expect(live["behind"] as? Int == 2 && (live["age"] as? Double ?? -1) >= 0 && live["problem"] == nil)
+    #expect(live["poisoned"] as? [String: Int] == ["skipped": 1])
+    #expect(building["live"] as? Bool == false && building["position"] as? Int == 1)
+    #expect(building["behind"] as? Int == 3)
+    #expect((building["problem"] as? String)?.hasPrefix("position 2, account.opened") == true)
+    #expect((await line("relay"))["behind"] as? Int == 0)
   }
 
   @Test func whatCannotBeDoneHasItsExitCode() async throws {

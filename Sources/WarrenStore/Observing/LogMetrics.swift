@@ -14,8 +14,16 @@ import Warren
 /// | `warren.log.backlog.events`, `.backlog.bytes`, `.oldest.age` | gauge | what waits for its first try; seconds |
 /// | `warren.log.held.events` | gauge | by `warren.cause` |
 /// | `warren.log.scheduled.events`, `warren.log.wal.bytes` | gauge | |
+/// | `messaging.process.duration` | timer | one batch of a projection or a subscription, by `warren.outcome` |
+/// | `messaging.client.consumed.messages` | counter | the events that a projection or a subscription has taken |
+/// | `warren.reader.lag.events`, `.lag.age` | gauge | see ``ReaderLag``; seconds |
+/// | `warren.reader.position`, `.head` | gauge | its checkpoint, and the last position of the log |
+/// | `warren.reader.stopped` | gauge | 1: it stands before what it cannot take |
+/// | `warren.reader.poisoned.events` | gauge | of a projection, by `warren.state` |
 ///
-/// The gauges are set by the process that relays, every ten seconds.
+/// The gauges of the log are set by the process that relays, those of a reader by the one in which it works, every ten seconds.
+/// What is about a reader is by `warren.reader.kind` (`projection`, `subscription`), `warren.reader.name` and, of a
+/// projection, `warren.reader.version`. A projection inside the appends is never behind and has none of them.
 struct LogMetrics: Sendable {
   enum InboxOutcome: String, Sendable, CaseIterable {
     case handled, duplicate, idReused, tooOldToKnow, failed, retry, rejected, ignored
@@ -24,8 +32,8 @@ struct LogMetrics: Sendable {
 
   /// False without a metrics system: then nobody looks at a clock for it.
   let isOn: Bool
-  private let factory: any MetricsFactory
-  private let source: String
+  let factory: any MetricsFactory
+  let source: String
   private let recorded: Timer
   private let notRecorded: Timer
   private let commit: Timer

@@ -89,7 +89,7 @@ extension EventLog {
     return status
   }
 
-  private static func status(_ db: Database, now: Int64) throws -> LogStatus {
+  static func status(_ db: Database, now: Int64) throws -> LogStatus {
     func int(_ sql: String) throws -> Int64 { try Int64.fetchOne(db, sql: sql) ?? 0 }
     let relay = "FROM warren_readers WHERE name = 'relay'"
     let checkpoint = try int("SELECT position \(relay)")

@@ -33,7 +33,7 @@ extension EventLog {
     }
     try await transact { db in
       try InlineReaders.enter(reader.name, db)
-      self.inline.add(reader)
+      self.inline.add(reader, db)
     }
   }
 
@@ -42,7 +42,7 @@ extension EventLog {
   public func remove(mapper name: String) async throws {
     try await transact { db in
       try InlineReaders.leave("mapper.\(name)", db)
-      self.inline.remove("mapper.\(name)")
+      self.inline.remove("mapper.\(name)", db)
     }
   }
 }

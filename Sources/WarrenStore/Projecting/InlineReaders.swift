@@ -11,24 +11,49 @@ final class InlineReaders: Sendable {
     let name: String
     let run: @Sendable ([RecordedEvent], Database) throws -> Void
   }
-  private let readers = Lock<[Reader]>([])
+  private struct State {
+    var committed: [Reader] = []
+    /// What the transaction that is open has made of it: it goes back with it, like the file's list. A group is run again when
+    /// one of its members fails, and then an append before the change must find what there was before.
+    var pending: [Reader]?
+    var current: [Reader] { pending ?? committed }
+  }
+  private let state = Lock(State())
 
-  var areNone: Bool { readers.withLock { $0.isEmpty } }
+  var areNone: Bool { state.withLock { $0.current.isEmpty } }
 
-  /// Replaces an earlier one of the same name up to `/`.
-  func add(_ reader: Reader) {
-    readers.withLock { readers in
+  /// Replaces an earlier one of the same name up to `/`. The last thing in its member, as it goes back only with the whole
+  /// transaction.
+  func add(_ reader: Reader, _ db: Database) {
+    change(db) { readers in
       readers.removeAll { Self.base($0.name) == Self.base(reader.name) }
       readers.append(reader)
       readers.sort { $0.name < $1.name }
     }
   }
 
-  func remove(_ base: String) { readers.withLock { $0.removeAll { Self.base($0.name) == base } } }
+  /// The last thing in its member too.
+  func remove(_ base: String, _ db: Database) { change(db) { $0.removeAll { Self.base($0.name) == base } } }
+
+  private func change(_ db: Database, _ body: (inout [Reader]) -> Void) {
+    state.withLock { state in
+      var readers = state.current
+      body(&readers)
+      state.pending = readers
+    }
+    db.afterNextTransaction { [state] _ in
+      state.withLock { state in
+        state.committed = state.current
+        state.pending = nil
+      }
+    } onRollback: { [state] _ in
+      state.withLock { $0.pending = nil }
+    }
+  }
 
   /// - Throws: ``StoreError`` with code ``StoreError/Code/projectionMissing`` when the file names others.
   func readers(_ db: Database) throws -> [Reader] {
-    let readers = readers.withLock { $0 }
+    let readers = state.withLock { $0.current }
     let names = try Self.names(db)
     guard readers.count == names.count, zip(readers, names).allSatisfy({ $0.name == $1 }) else {
       let (ours, theirs) = (Set(readers.map(\.name)), Set(names))

@@ -3,7 +3,7 @@ import Warren
 
 /// Events that a reader could not take: left out, or set aside with what follows them in their streams.
 enum PoisonedEvents {
-  enum State: String {
+  enum State: String, CaseIterable {
     /// Left out.
     case skipped
     /// Set aside.
@@ -21,6 +21,14 @@ enum PoisonedEvents {
         reader, event.position.rawValue, event.stream.name, state.rawValue, text.shown(512),
         Int64(wallClockMilliseconds()),
       ])
+  }
+
+  /// How many there are, by state.
+  static func counts(_ reader: String, _ db: Database) throws -> [String: Int] {
+    var counts: [String: Int] = [:]
+    let select = "SELECT state, count(*) AS n FROM warren_poison WHERE reader = ? GROUP BY state"
+    for row in try Row.fetchAll(db, sql: select, arguments: [reader]) { counts[row["state"]] = row["n"] }
+    return counts
   }
 
   /// Streams whose later events must wait.
@@ -46,9 +54,13 @@ enum PoisonedEvents {
     return try RecordedEvent(select)
   }
 
-  static func remove(_ reader: String, _ position: LogPosition, _ db: Database) throws {
+  /// It was taken after all. What has come behind it meanwhile is tried too: nobody else would ask for that.
+  static func taken(_ reader: String, _ event: RecordedEvent, _ db: Database) throws {
     try db.execute(
-      sql: "DELETE FROM warren_poison WHERE reader = ? AND position = ?", arguments: [reader, position.rawValue])
+      sql: "DELETE FROM warren_poison WHERE reader = ? AND position = ?", arguments: [reader, event.position.rawValue])
+    try db.execute(
+      sql: "UPDATE warren_poison SET state = 'retry' WHERE reader = ? AND stream = ? AND state = 'behind'",
+      arguments: [reader, event.stream.name])
   }
 
   /// It failed again: back to what it was, and what follows it in its stream waits behind it.

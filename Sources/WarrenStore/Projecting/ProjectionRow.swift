@@ -62,16 +62,24 @@ struct ProjectionRow: Sendable {
 
   /// Removes it with its tables.
   func drop(_ db: Database) throws {
-    for real in tables.values where try Self.kind(of: real, db) == "table" {
+    for real in try Self.childrenFirst(tables.values.sorted(), db) {
       try db.execute(sql: "DROP TABLE \(Self.quoted(real))")
     }
     try db.execute(
       sql: "DELETE FROM warren_projections WHERE name = ? AND version = ?", arguments: [name, version])
     try ReaderCheckpoint.remove(reader, db)
+    try ReaderInterest.remove(reader, db)
   }
 
   /// Its tables get the names that readers know. Indexes keep theirs, which nobody uses.
   mutating func takeNames(_ db: Database) throws {
+    // Views and triggers of the service's own speak of the names, and mean the new tables from now on. SQLite would refuse the
+    // rename, as just now there is no table of the name.
+    let isLegacy = try Bool.fetchOne(db, sql: "PRAGMA legacy_alter_table") ?? false
+    let hasOthers = try String.fetchAll(db, sql: "SELECT tbl_name FROM sqlite_master WHERE type IN ('view', 'trigger')")
+      .contains { !tables.values.contains($0) }
+    if hasOthers, !isLegacy { try db.execute(sql: "PRAGMA legacy_alter_table = ON") }
+    defer { if hasOthers, !isLegacy { try? db.execute(sql: "PRAGMA legacy_alter_table = OFF") } }
     for (name, real) in tables where name != real {
       guard try Self.kind(of: real, db) == "table" else { continue }
       guard try Self.kind(of: name, db) == nil else {
@@ -82,6 +90,21 @@ struct ProjectionRow: Sendable {
       try db.execute(sql: "ALTER TABLE \(Self.quoted(real)) RENAME TO \(Self.quoted(name))")
       tables[name] = name
     }
+  }
+
+  /// A table that another one refers to goes after it, or its rows could not go.
+  private static func childrenFirst(_ names: [String], _ db: Database) throws -> [String] {
+    var left = try names.filter { try kind(of: $0, db) == "table" }
+    var order: [String] = []
+    while !left.isEmpty {
+      let parents = try left.flatMap { child in
+        try String.fetchAll(db, sql: "SELECT \"table\" FROM pragma_foreign_key_list(?)", arguments: [child])
+          .filter { $0 != child }
+      }
+      let next = left.firstIndex { !parents.contains($0) } ?? 0
+      order.append(left.remove(at: next))
+    }
+    return order
   }
 
   private static func kind(of name: String, _ db: Database) throws -> String? {

@@ -1,6 +1,7 @@
 import GRDB
 import Logging
 import Warren
+import WarrenSupport
 
 /// Brings one version of a projection forward, a step at a time: builds it beside the one in use, puts it in its place, and
 /// keeps up from there.
@@ -20,6 +21,7 @@ struct ProjectionSession: Sendable {
 
   let runner: ProjectionRunner
   let kind: ProjectionRow.Kind
+  var metrics: ReaderMetrics?
   private var log: EventLog { runner.log }
   private var projection: any Projection { runner.projection }
   private var reader: String { runner.reader }
@@ -51,7 +53,10 @@ struct ProjectionSession: Sendable {
     }
     try OptionRules.check("the number of event types", projection.eventTypes.count, 1...EventQuery.mostTypes)
     return try await log.transact { db in
-      if try ProjectionRow.find(projection.name, projection.version, db) != nil { return .more }
+      if try ProjectionRow.find(projection.name, projection.version, db) != nil {
+        try ReaderInterest.note(reader, projection.eventTypes, db)
+        return .more
+      }
       if let live = try ProjectionRow.live(projection.name, db), live.version > projection.version {
         return .superseded(by: live.version)
       }
@@ -60,6 +65,7 @@ struct ProjectionSession: Sendable {
         tables: try runner.create(db), problem: nil)
       try row.write(db)
       try ReaderCheckpoint.insert(reader, at: 0, db)
+      try ReaderInterest.note(reader, projection.eventTypes, db)
       return .more
     }
   }
@@ -128,10 +134,13 @@ struct ProjectionSession: Sendable {
   // MARK: Events
 
   private func apply(_ events: [RecordedEvent], _ look: Look, through: Int64) async throws {
-    try await log.transact { db in
-      let count = try runner.apply(events, look.row, silentThrough: look.mark, db)
-      let to = count == events.count ? through : events[count - 1].position.rawValue
-      try ReaderCheckpoint.move(reader, from: look.position, to: to, events: count, db)
+    try await ReaderMetrics.batch(metrics) {
+      try await log.transact { db in
+        let count = try runner.apply(events, look.row, silentThrough: look.mark, db)
+        let to = count == events.count ? through : events[count - 1].position.rawValue
+        try ReaderCheckpoint.move(reader, from: look.position, to: to, events: count, db)
+        return count
+      }
     }
   }
 
@@ -157,22 +166,26 @@ struct ProjectionSession: Sendable {
 
   private func retry(_ event: RecordedEvent, _ look: Look) async throws {
     do {
-      try await log.transact { db in
-        do {
-          try runner.one(event, look.row, silentThrough: look.mark, db)
-        } catch let error as DatabaseError where error.concernsEverybody {
-          throw error
-        } catch {
-          throw ProjectionRunner.Poisoned(index: 0, event: event, text: "\(error)")
+      try await ReaderMetrics.batch(metrics) {
+        try await log.transact { db in
+          do {
+            try runner.one(event, look.row, silentThrough: look.mark, db)
+          } catch let error as DatabaseError where error.concernsEverybody {
+            throw error
+          } catch {
+            throw ProjectionRunner.Poisoned(index: 0, event: event, text: "\(error)")
+          }
+          try PoisonedEvents.taken(reader, event, db)
+          return 1
         }
-        try PoisonedEvents.remove(reader, event.position, db)
       }
     } catch let poisoned as ProjectionRunner.Poisoned {
       try await log.transact { try PoisonedEvents.failedAgain(reader, event, runner.handling, poisoned.text, $0) }
     }
   }
 
-  private func note(problem: String?) async throws {
+  /// Says in the file why it does not get on.
+  func note(problem: String?) async throws {
     try await log.transact { db in
       guard var row = try ProjectionRow.find(projection.name, projection.version, db) else { return }
       guard row.problem != problem else { return }
@@ -188,6 +201,7 @@ struct ProjectionSession: Sendable {
       _ = try await swap()
       return .more
     }
+    if look.row.problem != nil { try await note(problem: nil) }
     // Only so that the next look does not begin as far back: nothing depends on it, so it is done rarely.
     if look.through - look.position >= 10_000 {
       try await log.transact { try ReaderCheckpoint.move(reader, from: look.position, to: look.through, events: 0, $0) }
@@ -198,40 +212,57 @@ struct ProjectionSession: Sendable {
   /// Puts this version in the place of the one in use: the last events, the names of the tables, the old tables: one commit.
   /// False when there is still too much to do for that.
   private func swap() async throws -> Bool {
+    var isDone = false
     do {
-      return try await log.transact { db in
-        guard var row = try ProjectionRow.find(projection.name, projection.version, db), row.state == .building,
-          let position = try ReaderCheckpoint.position(reader, db)
-        else { return false }
-        let live = try ProjectionRow.live(row.name, db)
-        let (bound, mark) = try limits(row, try Self.head(db), db)
-        var pages = PageReader(
-          EventQuery(
-            types: projection.eventTypes, from: .position(LogPosition(rawValue: position + 1)),
-            limit: Self.mostInSwap + 1))
-        let rest = try pages.page(db).filter { $0.position.rawValue <= bound }
-        guard rest.count <= Self.mostInSwap else { return false }
-        _ = try runner.apply(rest, row, silentThrough: mark, isBounded: false, db)
-        try ReaderCheckpoint.move(reader, from: position, to: max(position, bound), events: rest.count, db)
-        try live?.drop(db)
-        try row.takeNames(db)
-        row.state = .live
-        row.kind = kind
-        row.problem = nil
-        try row.write(db)
-        if kind == .inline {
-          try InlineReaders.enter(row.inlineName, db)
-          // On the writer's thread, so that the next append already runs it.
-          log.inline.add(runner.inline(row))
-        } else if live?.kind == .inline {
-          try InlineReaders.leave(row.name, db)
-          log.inline.remove(row.name)
-        }
-        return true
+      try await ReaderMetrics.batch(metrics) {
+        let count = try await swapped()
+        isDone = count != nil
+        return count ?? 0
       }
     } catch is ProjectionRunner.Poisoned {
       // The ordinary step meets it again and deals with it.
-      return false
+    }
+    if isDone { Faults.reached(.afterSwap) }
+    return isDone
+  }
+
+  /// Returns how many events were the last; nil when there is still too much to do.
+  private func swapped() async throws -> Int? {
+    try await log.transact { db in
+      guard var row = try ProjectionRow.find(projection.name, projection.version, db), row.state == .building,
+        let position = try ReaderCheckpoint.position(reader, db)
+      else { return nil }
+      let live = try ProjectionRow.live(row.name, db)
+      let (bound, mark) = try limits(row, try Self.head(db), db)
+      var pages = PageReader(
+        EventQuery(
+          types: projection.eventTypes, from: .position(LogPosition(rawValue: position + 1)),
+          limit: Self.mostInSwap + 1))
+      let page = try pages.page(db)
+      let rest = page.filter { $0.position.rawValue <= bound }
+      // A page may end early, for its bytes or its time: what it does not show must not be passed.
+      guard rest.count <= Self.mostInSwap, pages.isAtEnd || rest.count < page.count else { return nil }
+      _ = try runner.apply(rest, row, silentThrough: mark, isBounded: false, db)
+      try ReaderCheckpoint.move(reader, from: position, to: max(position, bound), events: rest.count, db)
+      Faults.reached(.inSwap)
+      // With versions that were never finished: nobody will.
+      for old in try ProjectionRow.all(row.name, db) where old.version < row.version { try old.drop(db) }
+      Faults.reached(.inSwap)
+      try row.takeNames(db)
+      Faults.reached(.inSwap)
+      row.state = .live
+      row.kind = kind
+      row.problem = nil
+      try row.write(db)
+      if kind == .inline {
+        try InlineReaders.enter(row.inlineName, db)
+        // On the writer's thread, so that the next append already runs it.
+        log.inline.add(runner.inline(row), db)
+      } else if live?.kind == .inline {
+        try InlineReaders.leave(row.name, db)
+        log.inline.remove(row.name, db)
+      }
+      return rest.count
     }
   }
 
@@ -243,7 +274,7 @@ struct ProjectionSession: Sendable {
         return true
       }
       switch (row.kind, kind) {
-      case (.inline, .inline): log.inline.add(runner.inline(row))
+      case (.inline, .inline): log.inline.add(runner.inline(row), db)
       case (.async, .async): break
       case (.async, .inline):
         let position = try ReaderCheckpoint.position(reader, db) ?? 0
@@ -253,14 +284,14 @@ struct ProjectionSession: Sendable {
         row.kind = .inline
         try row.write(db)
         try InlineReaders.enter(row.inlineName, db)
-        log.inline.add(runner.inline(row))
+        log.inline.add(runner.inline(row), db)
       case (.inline, .async):
         let position = try ReaderCheckpoint.position(reader, db) ?? 0
         try ReaderCheckpoint.move(reader, from: position, to: try Self.head(db), events: 0, db)
         row.kind = .async
         try row.write(db)
         try InlineReaders.leave(row.name, db)
-        log.inline.remove(row.name)
+        log.inline.remove(row.name, db)
       }
       return true
     }

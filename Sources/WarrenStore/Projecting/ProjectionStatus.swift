@@ -15,6 +15,8 @@ public struct ProjectionStatus: Sendable, Hashable {
   public var position: LogPosition
   /// The last position of the log.
   public var head: LogPosition
+  /// What it has not seen yet.
+  public var lag: ReaderLag
   /// Why it does not get on; nil when it does.
   public var problem: String?
   /// Events that it could not take, by what became of them: `skipped`, `held`, `behind`, `retry`.
@@ -78,7 +80,6 @@ extension EventLog {
   public func removeInline(_ name: String) async throws {
     try await transact { db in
       try InlineReaders.leave(name, db)
-      self.inline.remove(name)
       for row in try ProjectionRow.all(name, db) where row.kind == .inline {
         var row = row
         if row.state == .live {
@@ -89,6 +90,7 @@ extension EventLog {
         row.kind = .async
         try row.write(db)
       }
+      self.inline.remove(name, db)
     }
   }
 
@@ -97,7 +99,7 @@ extension EventLog {
     try await transact { db in
       for row in try ProjectionRow.all(name, db) { try row.drop(db) }
       try InlineReaders.leave(name, db)
-      self.inline.remove(name)
+      self.inline.remove(name, db)
     }
   }
 
@@ -147,17 +149,12 @@ extension EventLog {
     try await reading { db in
       let head = try ProjectionSession.head(db)
       return try ProjectionRow.all(nil, db).map { row in
-        var poisoned: [String: Int] = [:]
-        let counts = "SELECT state, count(*) AS n FROM warren_poison WHERE reader = ? GROUP BY state"
-        for count in try Row.fetchAll(db, sql: counts, arguments: [row.reader]) {
-          poisoned[count["state"]] = count["n"]
-        }
         let isInline = row.kind == .inline && row.state == .live
-        let position = isInline ? head : try ReaderCheckpoint.position(row.reader, db) ?? 0
+        let stand = try isInline ? nil : ReaderStand.read(row.reader, db)
         return ProjectionStatus(
           name: row.name, version: row.version, isLive: row.state == .live, isInline: isInline,
-          position: LogPosition(rawValue: position), head: LogPosition(rawValue: head), problem: row.problem,
-          poisoned: poisoned)
+          position: LogPosition(rawValue: isInline ? head : stand?.position ?? 0), head: LogPosition(rawValue: head),
+          lag: stand?.lag ?? .none, problem: row.problem, poisoned: try PoisonedEvents.counts(row.reader, db))
       }
     }
   }
@@ -178,7 +175,8 @@ extension EventLog {
     }
   }
 
-  /// Lets all events that a projection could not take be tried again, in order; its projector does it.
+  /// Lets all events that a projection could not take be tried again, in order; its projector does it, or, of one inside
+  /// appends, the next ``add(inline:onPoison:)``.
   /// - Returns: how many.
   /// - Throws: ``StoreError``.
   @discardableResult

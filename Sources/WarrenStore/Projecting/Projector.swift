@@ -1,3 +1,4 @@
+import GRDB
 import Logging
 public import ServiceLifecycle
 import Warren
@@ -67,8 +68,14 @@ public final class Projector: Service, CustomStringConvertible {
     let name = "\(projection.name)-\(projection.version)"
     guard let lock = await ReaderTurn.take(log, suffix: "-projection-\(name)") else { return }
     defer { lock.release() }
+    let metrics = ReaderMetrics(log.metrics, .projection, name: projection.name, version: projection.version)
     let session = ProjectionSession(
-      runner: ProjectionRunner(projection: projection, log: log, handling: options.poison), kind: .async)
+      runner: ProjectionRunner(projection: projection, log: log, handling: options.poison), kind: .async,
+      metrics: metrics)
+    let watching = ReaderMetrics.watch(
+      metrics, log, session.runner.reader, states: PoisonedEvents.State.allCases
+    ) { self.status == .stopped }
+    defer { watching?.cancel() }
     var patience = Patience()
     var isBegun = false
     while !Task.isCancelled {
@@ -103,6 +110,8 @@ public final class Projector: Service, CustomStringConvertible {
         if Task.isCancelled { return }
         log.logger.info(
           "a projection starts again from the file", metadata: ["projection": "\(name)", "error": "\(error)"])
+        // Of an event it is poison; here it is the swap, which something else in the file does not allow.
+        if error is DatabaseError { try? await session.note(problem: "\(error)") }
         await patience.wait()
       }
     }

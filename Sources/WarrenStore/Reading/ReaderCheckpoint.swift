@@ -63,6 +63,13 @@ enum RetainingReaders {
         """, arguments: [reader, Int64(patience / .milliseconds(1))])
   }
 
+  static func has(_ reader: String, _ db: Database) throws -> Bool {
+    let select = try RawStatement("SELECT 1 FROM warren_retaining WHERE reader = ?", db)
+    select.bind(1, reader)
+    defer { select.reset() }
+    return try select.step()
+  }
+
   static func hasLapsed(_ reader: String, _ db: Database) throws -> Bool {
     try Bool.fetchOne(db, sql: "SELECT lapsed FROM warren_retaining WHERE reader = ?", arguments: [reader]) ?? false
   }

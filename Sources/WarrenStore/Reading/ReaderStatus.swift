@@ -13,6 +13,8 @@ public struct ReaderStatus: Sendable, Hashable {
   public let name: String
   /// Everything up to here is done with.
   public let position: LogPosition
+  /// What it has not seen yet; of the relay, what waits for its first try.
+  public let lag: ReaderLag
   /// How many events it has taken.
   public let events: Int
   /// When it last moved.
@@ -36,9 +38,25 @@ extension EventLog {
       ).map { row in
         let lapsed: Int? = row["lapsed"]
         return ReaderStatus(
-          name: row["name"], position: LogPosition(rawValue: row["position"]), events: row["rows"],
+          name: row["name"], position: LogPosition(rawValue: row["position"]), lag: try Self.lag(row["name"], db),
+          events: row["rows"],
           movedAt: Date(milliseconds: row["moved"]), isRetaining: lapsed == 0, hasLapsed: lapsed == 1)
       }
     }
+  }
+
+  private static func lag(_ reader: String, _ db: Database) throws -> ReaderLag {
+    if reader == "relay" {
+      let status = try status(db, now: Int64(wallClockMilliseconds()))
+      return ReaderLag(events: status.backlogRows, age: status.oldestAge ?? .zero)
+    }
+    // A projection inside the appends does not move its checkpoint.
+    let isInline = try Bool.fetchOne(
+      db,
+      sql: """
+        SELECT 1 FROM warren_projections
+        WHERE kind = 'inline' AND state = 'live' AND 'projection ' || name || '/' || version = ?
+        """, arguments: [reader])
+    return isInline == true ? .none : try ReaderStand.read(reader, db)?.lag ?? .none
   }
 }

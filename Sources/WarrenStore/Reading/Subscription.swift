@@ -51,6 +51,7 @@ public final class Subscription: Service, CustomStringConvertible {
   private let types: [EventType]
   private let options: Options
   private let handler: Handler
+  private let metrics: ReaderMetrics?
   private struct State {
     var isActive = false
     var problem: String?
@@ -63,6 +64,7 @@ public final class Subscription: Service, CustomStringConvertible {
     self.types = types
     self.options = options
     self.handler = handler
+    metrics = ReaderMetrics(log.metrics, .subscription, name: name)
   }
 
   /// The text for messages and logs.
@@ -100,6 +102,8 @@ public final class Subscription: Service, CustomStringConvertible {
       lock.release()
       state.withLock { $0.isActive = false }
     }
+    let watching = ReaderMetrics.watch(metrics, log, reader) { self.problem != nil }
+    defer { watching?.cancel() }
     var patience = Patience()
     var isBegun = false
     var touched = ContinuousClock.now
@@ -153,6 +157,7 @@ public final class Subscription: Service, CustomStringConvertible {
           }
         try ReaderCheckpoint.insert(reader, at: start, db)
       }
+      try ReaderInterest.note(reader, self.types, db)
       if let patience = options.keepsRecorded {
         try RetainingReaders.insert(reader, patience: patience, db)
         try RetainingReaders.touch(reader, db)
@@ -178,6 +183,16 @@ public final class Subscription: Service, CustomStringConvertible {
       if batch.through - batch.from >= (options.keepsRecorded == nil ? 10_000 : 1000) { try await move(batch) }
       return false
     }
+    var isTaken = true
+    try await ReaderMetrics.batch(metrics) {
+      isTaken = try await take(batch)
+      return isTaken ? batch.events.count : 0
+    }
+    return isTaken
+  }
+
+  /// False when the task was cancelled meanwhile.
+  private func take(_ batch: Batch) async throws -> Bool {
     switch handler {
     case .async(let handle):
       try await handle(batch.events)

@@ -77,6 +77,52 @@ struct PoisonTests {
     }
   }
 
+  @Test func whatCameBehindDuringTheRetryIsTriedToo() async throws {
+    let folder = try Folder()
+    let log = try folder.log()
+    let balances = Balances()
+    balances.poison.withLock { $0 = 13 }
+    let session = ProjectionSession(
+      runner: ProjectionRunner(projection: balances, log: log, handling: .hold), kind: .async)
+    _ = try await session.begin()
+    while try await session.step() != .idle {}
+    _ = try await log.deposit(13, to: "a")
+    while try await session.step() != .idle {}
+    _ = try await log.deposit(1, to: "a")
+    // It has looked at the second event when somebody lets the first be tried again.
+    let held = try await HeldWriter(log.database)
+    async let retried = log.retryPoisoned(in: "balances")
+    try await expectEventually { log.committer.waitingCount == 1 }
+    async let step = session.step()
+    try await expectEventually { log.committer.waitingCount == 2 }
+    balances.poison.withLock { $0 = 0 }
+    held.letGo()
+    _ = try await (retried, step)
+    #expect(try await log.poisoned(in: "balances").map(\.state) == ["retry", "behind"])
+    while try await session.step() != .idle {}
+    #expect(try await log.poisoned(in: "balances").isEmpty)
+    #expect(try await log.balances() == ["a 14 2 2"])
+  }
+
+  @Test func insideAppendsWhatIsHeldIsTriedWhenItIsAddedAgain() async throws {
+    let folder = try Folder()
+    let log = try folder.log()
+    let balances = Balances()
+    balances.poison.withLock { $0 = 13 }
+    try await log.add(inline: balances, onPoison: .hold)
+    _ = try await log.deposit(1, 13, 4, to: "a")
+    balances.poison.withLock { $0 = 0 }
+    #expect(try await log.retryPoisoned(in: "balances") == 2)
+    // Not out of order.
+    _ = try await log.deposit(5, to: "a")
+    #expect(try await log.balances() == ["a 1 1 1"])
+    try await log.add(inline: balances, onPoison: .hold)
+    #expect(try await log.poisoned(in: "balances").isEmpty)
+    #expect(try await log.balances() == ["a 23 4 4"])
+    _ = try await log.deposit(1, to: "a")
+    #expect(try await log.balances() == ["a 24 5 5"])
+  }
+
   @Test(arguments: [PoisonHandling.skip, .hold])
   func insideAppendsThePoisonIsNotedAndTheAppendSucceeds(_ handling: PoisonHandling) async throws {
     let folder = try Folder()

@@ -177,6 +177,112 @@ struct ProjectionTests {
       } == ["balances"])
   }
 
+  /// What comes in between the last look and the swap may be more than a page shows at once.
+  @Test func theSwapPassesNothingThatItsPageDoesNotShow() async throws {
+    struct Sizes: Projection {
+      let name = "sizes", version = 1
+      let eventTypes = [Long.eventType]
+      func create(_ context: ProjectionContext) throws {
+        try context.db.execute(sql: "CREATE TABLE \(context.table("sizes")) (position INTEGER)")
+      }
+      func apply(_ event: RecordedEvent, _ context: ProjectionContext) throws {
+        try context.db.execute(
+          sql: "INSERT INTO \(context.table("sizes")) VALUES (?)", arguments: [event.position.rawValue])
+      }
+    }
+    struct Long: Event {
+      static let eventType: EventType = "thing.long"
+      var text: String
+    }
+    let folder = try Folder()
+    let log = try folder.log()
+    let session = ProjectionSession(
+      runner: ProjectionRunner(projection: Sizes(), log: log, handling: .stop), kind: .inline)
+    _ = try await session.begin()
+    // More bytes than a page has, and fewer events than a swap takes.
+    let events = (0..<100).map { _ in Long(text: String(repeating: "x", count: 60_000)) }
+    let held = try await HeldWriter(log.database)
+    async let appended = log.append(events, to: "a")
+    try await expectEventually { log.committer.waitingCount == 1 }
+    async let step = session.step()
+    try await expectEventually { log.committer.waitingCount == 2 }
+    held.letGo()
+    _ = try await (appended, step)
+    while try await session.step() != .idle {}
+    #expect(try await log.projections().first?.isLive == true)
+    #expect(try await log.count("sizes") == 100)
+  }
+
+  @Test func theSwapTakesWhatTheOldVersionHasDoneSinceTheLastLook() async throws {
+    let folder = try Folder()
+    let log = try folder.log()
+    let sessions = [Balances(version: 1, tells: true), Balances(version: 2, tells: true, factor: 10)].map {
+      ProjectionSession(runner: ProjectionRunner(projection: $0, log: log, handling: .stop), kind: .async)
+    }
+    _ = try await sessions[0].begin()
+    while try await sessions[0].step() != .idle {}
+    _ = try await log.deposit(1, 1, to: "a")
+    while try await sessions[0].step() != .idle {}
+    _ = try await sessions[1].begin()
+    #expect(try await sessions[1].step() == .more)
+    #expect(try await log.projections().map(\.position.rawValue) == [2, 2])
+    _ = try await log.deposit(1, 1, to: "a")
+    // Both have looked before either writes.
+    let held = try await HeldWriter(log.database)
+    async let first = sessions[0].step()
+    try await expectEventually { log.committer.waitingCount == 1 }
+    async let second = sessions[1].step()
+    try await expectEventually { log.committer.waitingCount == 2 }
+    held.letGo()
+    _ = try await (first, second)
+    #expect(try await log.projections().map(\.version) == [2])
+    while try await sessions[1].step() != .idle {}
+    #expect(try await log.balances() == ["a 40 4 4"])
+    let told = try await log.database.read { db in
+      try Data.fetchAll(db, sql: "SELECT body FROM warren_outbox ORDER BY position").map {
+        try JSONDecoder().decode(Rich.self, from: $0).version
+      }
+    }
+    #expect(told == [1, 2, 3, 4])
+  }
+
+  /// A group that a failure takes back runs again, from what there was before.
+  @Test func aFailureInTheGroupOfASwapInsideAppendsCostsNobodyElseHisAppend() async throws {
+    struct No: Error {}
+    let folder = try Folder()
+    let log = try folder.log()
+    try await log.add(inline: Balances())
+    _ = try await log.deposit(1, to: "a")
+    let session = ProjectionSession(
+      runner: ProjectionRunner(projection: Balances(version: 2, factor: 10), log: log, handling: .stop), kind: .inline)
+    _ = try await session.begin()
+    #expect(try await session.step() == .more)
+    let held = try await HeldWriter(log.database)
+    async let before: StoreError? = thrown(StoreError.self) { _ = try await log.deposit(1, to: "a") }
+    try await expectEventually { log.committer.waitingCount == 1 }
+    async let swap = session.step()
+    try await expectEventually { log.committer.waitingCount == 2 }
+    async let failing: No? = thrown(No.self) { try await log.transact { _ in throw No() } }
+    try await expectEventually { log.committer.waitingCount == 3 }
+    async let after: StoreError? = thrown(StoreError.self) { _ = try await log.deposit(1, to: "a") }
+    try await expectEventually { log.committer.waitingCount == 4 }
+    held.letGo()
+    #expect(await failing != nil)
+    #expect(await before == nil)
+    #expect(await after == nil)
+    _ = try await swap
+    while try await session.step() != .idle {}
+    #expect(try await log.projections().map(\.version) == [2])
+    #expect(try await log.balances() == ["a 30 3 3"])
+    // What a transaction of the service's own takes back, it takes back here.
+    try? await log.database.write { db in
+      log.inline.remove("balances", db)
+      throw No()
+    }
+    _ = try await log.deposit(1, to: "a")
+    #expect(try await log.balances() == ["a 40 4 4"])
+  }
+
   @Test func whatAProjectionTellsIsToldOnceAcrossVersions() async throws {
     let folder = try Folder()
     let log = try folder.log()

@@ -147,7 +147,13 @@ struct StoreVerify: AsyncParsableCommand {
 
 struct StoreReaders: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "readers", abstract: "Who reads the store and how far: the relay, projections, subscriptions.")
+    commandName: "readers", abstract: "Who reads the store and how far: the relay, projections, subscriptions.",
+    discussion: """
+      JSON lines. `behind` is how many events that it wants a reader has not seen (counted up to 10,000; beyond, all positions \
+      up to the head), and `age` how many seconds the oldest of them has waited. A projection has a line for each version: \
+      `live` is the one that readers see, the others are being built. `problem` is what one stands before, and `poisoned` counts \
+      the events that it could not take, by what became of them.
+      """)
 
   @Option(help: "The store's file.", completion: .file())
   var store: String
@@ -159,14 +165,15 @@ struct StoreReaders: AsyncParsableCommand {
       for reader in try await log.readers() where !reader.name.hasPrefix("projection ") {
         try emitJSON([
           "reader": reader.name, "position": reader.position.rawValue, "head": head.rawValue, "events": reader.events,
+          "behind": reader.lag.events, "age": seconds(reader.lag.age),
           "movedAt": reader.movedAt.rfc3339, "retaining": reader.isRetaining, "lapsed": reader.hasLapsed,
         ])
       }
       for projection in try await log.projections() {
         var fields: [String: Any] = [
           "reader": "projection \(projection.name)", "version": projection.version, "live": projection.isLive,
-          "inline": projection.isInline, "position": projection.position.rawValue, "head": head.rawValue,
-          "poisoned": projection.poisoned,
+          "inline": projection.isInline, "position": projection.position.rawValue, "head": projection.head.rawValue,
+          "behind": projection.lag.events, "age": seconds(projection.lag.age), "poisoned": projection.poisoned,
         ]
         fields["problem"] = projection.problem
         try emitJSON(fields)
@@ -174,4 +181,7 @@ struct StoreReaders: AsyncParsableCommand {
       return .done
     }
   }
+
+  /// With milliseconds.
+  private func seconds(_ time: Duration) -> Double { (time / .milliseconds(1)).rounded() / 1000 }
 }
