@@ -34,9 +34,7 @@ import WarrenSupport
       ]) { $1 }
       let errors = Pipe()
       process.standardError = errors
-      errors.fileHandleForReading.readabilityHandler = { [said] handle in
-        let data = handle.availableData
-        if data.isEmpty { handle.readabilityHandler = nil }
+      errors.whenReadable { [said] data in
         said.update { $0 += String(decoding: data, as: UTF8.self) }
       }
       process.terminationHandler = { [ended] process in ended.update { $0 = process.terminationStatus } }

@@ -116,10 +116,8 @@ private final class ErrorLines: Sendable {
   private let state = Lock<(tail: [UInt8], isOver: Bool)>(([], false))
 
   init() {
-    pipe.fileHandleForReading.readabilityHandler = { [state] handle in
-      let data = handle.availableData
+    pipe.whenReadable { [state] data in
       guard !data.isEmpty else {
-        handle.readabilityHandler = nil
         state.withLock { $0.isOver = true }
         return
       }
