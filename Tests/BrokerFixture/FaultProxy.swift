@@ -150,7 +150,7 @@ package final class FaultProxy: Sendable {
       }
       _ = poll(&polled, nfds_t(polled.count), 5)
       if behaviour.delay > 0 { usleep(behaviour.delay) }
-      if polled[0].revents != 0 { accept(behaviour, &pairs) }
+      if polled[0].revents != 0 { accept(&pairs) }
       var gone: [Int] = []
       for index in pairs.indices where polled.count > 2 * index + 2 {
         if polled[2 * index + 1].revents & Int16(POLLIN) != 0 {
@@ -171,15 +171,19 @@ package final class FaultProxy: Sendable {
     }
   }
 
-  private func accept(_ behaviour: Behaviour, _ pairs: inout [Pair]) {
+  private func accept(_ pairs: inout [Pair]) {
     #if canImport(Darwin)
       let client = Self.kept(Darwin.accept(listener, nil, nil))
     #else
       let client = accept4(listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
     #endif
     guard client >= 0 else { return }
-    state.withLock { $0.accepted += 1 }
-    if behaviour.refuses { return reset(Pair(client: client, broker: -1)) }
+    // What is wanted by now: the turn may have begun before.
+    let refuses = state.withLock { state in
+      state.accepted += 1
+      return state.behaviour.refuses
+    }
+    if refuses { return reset(Pair(client: client, broker: -1)) }
     let broker = Self.socket()
     var target = target
     let status = withUnsafePointer(to: &target) { pointer in

@@ -93,7 +93,7 @@ package final class TLSServer: Sendable {
     processID = process.processIdentifier
     self.input = dup(input.fileHandleForWriting.fileDescriptor)
     // Nobody reads on, and a full pipe must not hold it up.
-    output.fileHandleForReading.readabilityHandler = { _ = $0.availableData }
+    output.whenReadable { _ in }
   }
 
   /// The hard way: a process that a task starts inherits the blocked signals of its thread, SIGTERM among them.

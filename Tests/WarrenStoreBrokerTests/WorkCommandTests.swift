@@ -34,9 +34,7 @@ import WarrenSupport
       ]) { $1 }
       let errors = Pipe()
       process.standardError = errors
-      errors.fileHandleForReading.readabilityHandler = { [said] handle in
-        let data = handle.availableData
-        if data.isEmpty { handle.readabilityHandler = nil }
+      errors.whenReadable { [said] data in
         said.update { $0 += String(decoding: data, as: UTF8.self) }
       }
       process.terminationHandler = { [ended] process in ended.update { $0 = process.terminationStatus } }
@@ -67,6 +65,10 @@ import WarrenSupport
     var deadLetters: String { "\(service).dead.\(type)" }
 
     func publish(_ bodies: String..., key: String? = nil, headers: [String: HeaderValue] = [:]) async throws {
+      try await publish(bodies, key: key, headers: headers)
+    }
+
+    func publish(_ bodies: [String], key: String? = nil, headers: [String: HeaderValue] = [:]) async throws {
       let events = bodies.map { body in
         var metadata = EventMetadata(type: type, source: "tests")
         metadata.key = key
@@ -122,21 +124,40 @@ import WarrenSupport
           3) [ "$WARREN_ATTEMPT" -gt 1 ] || exit 75 ;;
           4) echo "database down" >&2; exit 3 ;;
           5) kill -9 $$ ;;
+          6) kill $$ ;;
         esac
         """#
       let work = try Work(script, ["\(setting.type)", "--service", setting.service, "--retry", "1s"])
       #expect(await work.isReady())
-      try await setting.publish("1", "2", "3", "4", "5")
-      #expect(try await setting.rabbit.waitForDepth(setting.deadLetters, 3, timeout: .seconds(20)))
-      #expect(try await eventually { work.out().count == 8 })
-      #expect(work.out().sorted() == ["1 1", "2 1", "3 1", "3 2", "4 1", "4 2", "5 1", "5 2"])
+      try await setting.publish("1", "2", "3", "4", "5", "6")
+      #expect(try await setting.rabbit.waitForDepth(setting.deadLetters, 4, timeout: .seconds(20)))
+      #expect(try await eventually { work.out().count == 10 })
+      #expect(work.out().sorted() == ["1 1", "2 1", "3 1", "3 2", "4 1", "4 2", "5 1", "5 2", "6 1", "6 2"])
       work.signal(SIGTERM)
       #expect(await work.end() == 0)
-      let letters = try await deadLetters(setting, 3)
+      let letters = try await deadLetters(setting, 4)
       #expect(letters["2"] == "rejected: no such account")
       #expect(letters["4"] == "handlerFailed: exit code 3: database down")
       #expect(letters["5"] == "handlerFailed: ended by signal 9")
+      #expect(letters["6"] == "handlerFailed: ended by signal 15")
       #expect(try await setting.rabbit.depth(setting.queue) == 0)
+    }
+  }
+
+  /// Foundation's own way to start them and to read from them ended the worker after some hundred.
+  @Test func thousandsOfShortCommandsEndNothing() async throws {
+    try await with { setting in
+      let work = try Work(
+        "echo done >&2", ["\(setting.type)", "--service", setting.service, "--concurrency", "16"])
+      #expect(await work.isReady())
+      let count = 3000
+      for _ in 0..<count / 100 { try await setting.publish(Array(repeating: "{}", count: 100)) }
+      #expect(try await setting.rabbit.waitForDepth(setting.queue, 0, timeout: .seconds(60)))
+      work.signal(SIGTERM)
+      #expect(await work.end() == 0)
+      #expect(try await setting.rabbit.depth(setting.queue) == 0)
+      #expect(try await setting.rabbit.depth(setting.deadLetters) == 0)
+      #expect(await work.said.wait(timeout: .seconds(10)) { $0.components(separatedBy: "done\n").count > count } != nil)
     }
   }
 

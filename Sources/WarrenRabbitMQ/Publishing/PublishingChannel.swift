@@ -84,14 +84,9 @@ package final class PublishingChannel: Sendable {
         state.lastNumber += 1
         operation.number = state.lastNumber
       }
-      let refused = pass(operations, &state)
-      guard isServed, case .open(let id, let life) = state.phase else {
-        state.silence.interrupted()
-        return (refused, nil)
-      }
-      guard state.silence.published(.now) else { return (refused, nil) }
-      state.phase = .closing(life)
-      return (refused, id)
+      // Looked at first: what is given to a channel that is then closed may be in queues, and is written again.
+      let silent = silentChannel(&state, isServed: isServed)
+      return (pass(operations, &state), silent)
     }
     if let silent { replace(silent) }
     if let refused { for operation in operations { operation.abandon(because: refused) } }
@@ -172,6 +167,17 @@ package final class PublishingChannel: Sendable {
       _ = pass(operations, &state)
       return true
     }
+  }
+
+  /// Something is published. The channel that is to be replaced for its silence, which is given nothing from here on.
+  private func silentChannel(_ state: inout State, isServed: Bool) -> ChannelID? {
+    guard isServed, case .open(let id, let life) = state.phase else {
+      state.silence.interrupted()
+      return nil
+    }
+    guard state.silence.published(.now) else { return nil }
+    state.phase = .closing(life)
+    return id
   }
 
   /// What is not settled on it comes back when it is closed, and goes to the next one.

@@ -35,9 +35,8 @@ final class Child: Sendable {
       ended.update { $0 = isSignal ? -process.terminationStatus : process.terminationStatus }
     }
     let rest = Lock(Data())
-    output.fileHandleForReading.readabilityHandler = { [lines] handle in
-      let data = handle.availableData
-      if data.isEmpty { return handle.readabilityHandler = nil }
+    output.whenReadable { [lines] data in
+      if data.isEmpty { return }
       let whole = rest.withLock { rest -> [String] in
         rest.append(data)
         guard let end = rest.lastIndex(of: 0x0a) else { return [] }

@@ -179,6 +179,9 @@ import WarrenSupport
       let last = await level.wait(timeout: .seconds(60)) { $0.left == count }
       #expect(last != nil)
       #expect(try await service.rabbit.waitForDepth(service.workQueue(Ping.eventType), 0))
+      // The last handlers have done their work, and may not have returned: a pause waits for them and acknowledges, a
+      // cancellation gives their events back.
+      try await subscriber.pause()
       running.cancel()
       // A channel that the broker had closed (406 for a tag twice) would be thrown here.
       try await running.value

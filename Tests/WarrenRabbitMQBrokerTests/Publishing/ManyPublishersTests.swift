@@ -120,7 +120,7 @@ private func mostUnconfirmed(_ events: [Tap.Event]) -> Int {
     case .ack(let channel, let tag, let multiple), .nack(let channel, let tag, let multiple):
       open[channel] = open[channel]?.filter { multiple ? $0 > tag : $0 != tag }
     case .channelClosed(let channel): open[channel] = []
-    case .returned: break
+    case .returned, .closing: break
     }
     most = max(most, open.values.reduce(0) { $0 + $1.count })
   }

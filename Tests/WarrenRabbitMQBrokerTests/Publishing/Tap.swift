@@ -20,6 +20,8 @@ final class Tap: Sendable {
     case nack(channel: Int, tag: UInt64, multiple: Bool)
     case returned(channel: Int)
     case channelClosed(channel: Int)
+    /// Asked for from our side.
+    case closing(channel: Int)
   }
 
   private struct State {
@@ -158,6 +160,7 @@ final class Tap: Sendable {
       return .nack(channel: frame.channel, tag: tag, multiple: multiple)
     case ((60, 50), true): return .returned(channel: frame.channel)
     case ((20, 40), true): return .channelClosed(channel: frame.channel)
+    case ((20, 40), false): return .closing(channel: frame.channel)
     default: return nil
     }
   }

@@ -22,9 +22,7 @@ final class Worker: Sendable {
     process.terminationHandler = { [ended] process in
       ended.update { $0 = process.terminationStatus }
     }
-    output.fileHandleForReading.readabilityHandler = { [isReady] handle in
-      let data = handle.availableData
-      if data.isEmpty { handle.readabilityHandler = nil }
+    output.whenReadable { [isReady] data in
       if !data.isEmpty { isReady.update { $0 = true } }
     }
     try process.run()

@@ -102,12 +102,16 @@ final class Worker: Sendable {
     process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     process.standardOutput = output
-    output.fileHandleForReading.readabilityHandler = { [acknowledged] handle in
-      let text = handle.availableData
-      if text.isEmpty { handle.readabilityHandler = nil }
-      // A line is one write, so none comes in two parts.
-      let numbers = text.split(separator: 0x0a).compactMap { Int(String(decoding: $0, as: UTF8.self)) }
-      acknowledged.withLock { $0 = max($0, numbers.max() ?? 0) }
+    let said = output.fileHandleForReading
+    // Not by a readability handler: that crashes now and then (see BrokerFixture's whenReadable).
+    Thread.detachNewThread { [acknowledged] in
+      while true {
+        let text = said.availableData
+        if text.isEmpty { return }
+        // A line is one write, so none comes in two parts.
+        let numbers = text.split(separator: 0x0a).compactMap { Int(String(decoding: $0, as: UTF8.self)) }
+        acknowledged.withLock { $0 = max($0, numbers.max() ?? 0) }
+      }
     }
     try process.run()
   }

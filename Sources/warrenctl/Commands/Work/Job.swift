@@ -36,46 +36,38 @@ struct Job: Sendable {
     }
   }
 
-  private enum Status {
-    case exit(Int32)
-    case signal(Int32)
-  }
-
-  private func run(_ delivery: Delivery) async throws -> (Status, lastLine: String) {
-    let process = Process()
-    process.executableURL = program
-    process.arguments = arguments
-    process.environment = EventEnvironment.variables(of: delivery)
-    process.standardInput = try input(delivery.body)
+  private func run(_ delivery: Delivery) async throws -> (ChildProcess.End, lastLine: String) {
+    let input = try input(delivery.body)
     let errors = ErrorLines()
-    process.standardError = errors.pipe
-    let ended = AsyncStream<Status>.makeStream()
-    process.terminationHandler = { process in
-      let code = process.terminationStatus
-      ended.continuation.yield(process.terminationReason == .exit ? .exit(code) : .signal(code))
-      ended.continuation.finish()
-    }
-    do {
-      try process.run()
+    let process: ChildProcess
+    do throws(ChildProcess.Failed) {
+      process = try ChildProcess(
+        program.path, arguments, environment: EventEnvironment.variables(of: delivery), input: input.fileDescriptor,
+        errors: errors.pipe.fileHandleForWriting.fileDescriptor)
     } catch {
-      throw Failed(description: "\(program.path) cannot be run: \(error.localizedDescription)")
+      throw Failed(description: "\(program.path) cannot be run: \(error)")
     }
-    let ending = Ending(process.processIdentifier)
-    let status = await withTaskCancellationHandler {
+    // The command has its own, and the pipe's end would never come. Not before: a handle that nobody needs any more closes.
+    try? input.close()
+    try? errors.pipe.fileHandleForWriting.close()
+    let ending = Ending(process.id)
+    let end = await withTaskCancellationHandler {
       // A task of its own: a cancelled one would not wait for the end.
-      await Task { await ended.stream.first { _ in true } }.value
+      await Task { await process.end() }.value
     } onCancel: {
       ending.begin()
     }
     ending.isOver()
-    return (status ?? .signal(SIGKILL), await errors.lastLine())
+    return (end ?? .signal(SIGKILL), await errors.lastLine())
   }
 
   /// A file, so that a command that does not read, or reads slowly, holds up nobody.
   private func input(_ body: Data) throws -> FileHandle {
-    guard let file = tmpfile() else { throw Failed(description: "no temporary file for the event's body") }
-    defer { fclose(file) }
-    let descriptor = dup(fileno(file))
+    let descriptor = ChildProcess.marked({ [$0] }) { () -> Int32 in
+      guard let file = tmpfile() else { return -1 }
+      defer { fclose(file) }
+      return dup(fileno(file))
+    }
     guard descriptor >= 0 else { throw Failed(description: "no temporary file for the event's body") }
     let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
     try handle.write(contentsOf: body)
@@ -112,14 +104,14 @@ private final class Ending: Sendable {
 
 /// Passes on what a command writes to standard error and keeps its last line.
 private final class ErrorLines: Sendable {
-  let pipe = Pipe()
+  let pipe = ChildProcess.marked({ (pipe: Pipe) in
+    [pipe.fileHandleForReading.fileDescriptor, pipe.fileHandleForWriting.fileDescriptor]
+  }) { Pipe() }
   private let state = Lock<(tail: [UInt8], isOver: Bool)>(([], false))
 
   init() {
-    pipe.fileHandleForReading.readabilityHandler = { [state] handle in
-      let data = handle.availableData
+    pipe.whenReadable { [state] data in
       guard !data.isEmpty else {
-        handle.readabilityHandler = nil
         state.withLock { $0.isOver = true }
         return
       }

@@ -1,3 +1,4 @@
+import BrokerFixture
 import Foundation
 import Warren
 
@@ -38,11 +39,16 @@ final class QueueLook: ChannelListener {
 }
 
 extension RabbitMQ {
-  /// The first `count` messages of a queue, in order. They stay there.
+  /// The first `count` messages of a queue, in order. They are there again when it returns: the broker gives them back a
+  /// moment after it has answered that the channel is closed.
   func look(at queue: String, count: Int = 1, timeout: Duration = .seconds(10)) async throws -> [LookedAt] {
-    try await QueueLook.at(queue, of: self, count: count, timeout: timeout) { messages, _ in
+    let before = (try? await depth(queue)) ?? 0
+    let letters = try await QueueLook.at(queue, of: self, count: count, timeout: timeout) { messages, _ in
       messages.map(LookedAt.init)
     }
+    // Who consumes meanwhile may take some.
+    _ = try? await eventually(timeout: .seconds(2)) { try await self.depth(queue) >= max(before, count) }
+    return letters
   }
 
   /// Takes the first `count` messages out of a queue.
