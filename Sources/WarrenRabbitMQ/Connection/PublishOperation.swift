@@ -15,7 +15,8 @@ import WarrenSupport
 package final class PublishOperation: TimerEntry, @unchecked Sendable {
   package let exchange: String
   package let head: PublishHead
-  package let body: Data
+  /// Nil when the head has it.
+  package let body: Data?
   /// Its place among all of its channel. Belongs to the channel's lock.
   var number: UInt64 = 0
   private let timeout: Duration
@@ -35,19 +36,19 @@ package final class PublishOperation: TimerEntry, @unchecked Sendable {
   }
   private let state = InlineLock(State())
 
-  /// `spent` is how much of the timeout is over already.
-  package init(_ request: PublishRequest, timeout: Duration, spent: Duration = .zero, completion: Completion) {
+  /// `spent` is how much of the timeout is over already. Nil for one of many whose deadlines are set together.
+  package init(_ request: PublishRequest, timeout: Duration, spent: Duration? = .zero, completion: Completion) {
     exchange = request.exchange
     head = request.head
     body = request.body
     self.timeout = timeout
     self.completion = completion
     super.init()
-    Timers.shared.schedule(self, after: timeout - spent)
+    if let spent { Timers.shared.schedule(self, after: timeout - spent) }
   }
 
   /// What it counts for in the window.
-  package var size: Int { head.bytes.count + body.count }
+  package var size: Int { head.bytes.count + (body?.count ?? 0) }
 
   /// The engine is about to write it (again). False when nobody waits for it any more: it must not be written.
   package func claim() -> Bool {

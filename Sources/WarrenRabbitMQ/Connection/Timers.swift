@@ -63,7 +63,10 @@ package final class Timers: @unchecked Sendable {
     return entry
   }
 
-  package func schedule(_ entry: TimerEntry, after delay: Duration) {
+  package func schedule(_ entry: TimerEntry, after delay: Duration) { schedule(CollectionOfOne(entry), after: delay) }
+
+  /// All with one look at the clock.
+  package func schedule(_ entries: some Collection<TimerEntry>, after delay: Duration) {
     let now = clock.now()
     let deadline = now + delay.nanoseconds
     let (start, wake) = state.withLock { state -> (Bool, Bool) in
@@ -72,12 +75,15 @@ package final class Timers: @unchecked Sendable {
         state.isStarted = true
         state.lastTick = now / Self.tick
       }
-      entry.wheel = self
-      entry.deadline = deadline
-      entry.bucket = Int(max(deadline / Self.tick, state.lastTick) % Nanoseconds(Self.bucketCount))
-      entry.index = state.buckets[entry.bucket].count
-      state.buckets[entry.bucket].append(entry)
-      state.count += 1
+      let bucket = Int(max(deadline / Self.tick, state.lastTick) % Nanoseconds(Self.bucketCount))
+      for entry in entries {
+        entry.wheel = self
+        entry.deadline = deadline
+        entry.bucket = bucket
+        entry.index = state.buckets[bucket].count
+        state.buckets[bucket].append(entry)
+      }
+      state.count += entries.count
       guard deadline < state.wakeAt else { return (start, false) }
       state.wakeAt = deadline
       return (start, !start)

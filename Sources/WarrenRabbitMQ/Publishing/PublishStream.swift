@@ -10,7 +10,8 @@ package import Warren
 package struct PublishRequest: Sendable {
   package let exchange: String
   package let head: PublishHead
-  package let body: Data
+  /// Nil when the head has it.
+  package let body: Data?
 }
 
 /// Messages that are published one behind the other, with one outcome each. Not for several tasks at once.

@@ -176,8 +176,8 @@ public actor Publisher: EncodedPublisher {
         try type.validate()
         if let problem = await declare(type, within: timeout) { return .failure(.init(problem)) }
       }
-      let head = try PublishHead(event, exchange: exchange)
-      return .success(PublishRequest(exchange: exchange, head: head, body: event.body))
+      let head = try PublishHead(event, exchange: exchange, takesBody: true)
+      return .success(PublishRequest(exchange: exchange, head: head, body: head.hasBody ? nil : event.body))
     } catch {
       return .failure(.init(.refused(error.message)))
     }

@@ -64,10 +64,13 @@ package final class PublishingChannel: Sendable {
   /// Publishes messages of a batch; their outcomes go there.
   package func submit(_ requests: [(index: Int, request: PublishRequest)], to batch: PublishBatch) {
     let operations = requests.map { index, request in
-      (index, PublishOperation(request, timeout: timeout, completion: .batch(batch, index: index)))
+      (index, PublishOperation(request, timeout: timeout, spent: nil, completion: .batch(batch, index: index)))
     }
+    let publishes = operations.map(\.1)
+    // Before anybody can settle one: a timer that is set afterwards would keep it for the whole timeout.
+    Timers.shared.schedule(publishes.lazy.map { $0 as TimerEntry }, after: timeout)
     batch.track(operations)
-    submit(operations.map(\.1))
+    submit(publishes)
   }
 
   /// A deadline that passed while there was no connection says why there was none.

@@ -21,54 +21,60 @@ struct FrameAssembler {
   /// The peer broke the protocol; the connection must end.
   struct Violation: Error, Equatable { var text: String }
 
-  private enum State {
-    case idle
-    case header(Carrier)
-    case body(Content, missing: UInt64)
-  }
-  private var state = State.idle
+  private enum Phase { case idle, header, body }
+  // Apart from each other, because whatever is in one value is copied when one of its parts is looked at: for every message.
+  private var phase = Phase.idle
+  private var carrier: Carrier?
+  private var properties: [UInt8] = []
+  private var body = Data()
+  private var missing: UInt64 = 0
+  private var isOversized = false
   let maximumBodySize: Int
 
   init(maximumBodySize: Int) { self.maximumBodySize = maximumBodySize }
 
-  var isIdle: Bool { if case .idle = state { true } else { false } }
+  var isIdle: Bool { phase == .idle }
 
   mutating func begin(_ carrier: Carrier) throws(Violation) {
     guard isIdle else { throw Violation(text: "a new content began before the last one was whole") }
-    state = .header(carrier)
+    self.carrier = carrier
+    phase = .header
   }
 
   /// A content is whole with its header when the body is empty: no body frame follows then.
   mutating func header(bodySize: UInt64, properties: UnsafeRawBufferPointer) throws(Violation) -> Content? {
-    guard case .header(let carrier) = state else { throw Violation(text: "a content header came without its method") }
-    var content = Content(carrier: carrier, properties: Array(properties), body: Data(), isOversized: false)
-    if bodySize == 0 {
-      state = .idle
-      return content
-    }
-    if bodySize > UInt64(maximumBodySize) {
-      content.isOversized = true
-    } else {
-      // A size is only a claim: memory for more than 1 MiB is taken as the bytes arrive.
-      content.body.reserveCapacity(Int(min(bodySize, 1 << 20)))
-    }
-    state = .body(content, missing: bodySize)
-    return nil
+    guard phase == .header else { throw Violation(text: "a content header came without its method") }
+    self.properties = Array(properties)
+    missing = bodySize
+    isOversized = bodySize > UInt64(maximumBodySize)
+    phase = .body
+    return bodySize == 0 ? whole() : nil
   }
 
   mutating func body(_ fragment: UnsafeRawBufferPointer) throws(Violation) -> Content? {
-    guard case .body(var content, let missing) = state else {
-      throw Violation(text: "a body frame came where none is due")
-    }
+    guard phase == .body else { throw Violation(text: "a body frame came where none is due") }
     guard UInt64(fragment.count) <= missing else { throw Violation(text: "a body is longer than its header says") }
-    // Out of the enum, so that appending does not copy what is already there.
-    state = .idle
-    if !content.isOversized, let start = fragment.baseAddress {
-      content.body.append(start.assumingMemoryBound(to: UInt8.self), count: fragment.count)
+    if !isOversized, let start = fragment.baseAddress {
+      if body.isEmpty, fragment.count == missing {
+        body = Data(bytes: start, count: fragment.count)
+      } else {
+        // A size is only a claim: memory for more than 1 MiB is taken as the bytes arrive.
+        if body.isEmpty { body.reserveCapacity(Int(min(missing, 1 << 20))) }
+        body.append(start.assumingMemoryBound(to: UInt8.self), count: fragment.count)
+      }
     }
-    let rest = missing - UInt64(fragment.count)
-    if rest == 0 { return content }
-    state = .body(content, missing: rest)
-    return nil
+    missing -= UInt64(fragment.count)
+    return missing == 0 ? whole() : nil
+  }
+
+  private mutating func whole() -> Content? {
+    phase = .idle
+    defer {
+      properties = []
+      body = Data()
+    }
+    return carrier.take().map {
+      Content(carrier: $0, properties: properties, body: body, isOversized: isOversized)
+    }
   }
 }

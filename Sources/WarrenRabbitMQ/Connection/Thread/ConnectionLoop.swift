@@ -189,8 +189,8 @@ final class ConnectionLoop {
     return operation.claim()
   }
 
-  /// The method and header frames as the caller encoded them, with channel and delivery tag filled in, then the body in
-  /// frames of the size that was agreed on (AMQP 0-9-1 §4.2.6: the size counts 8 bytes of frame around the payload).
+  /// The method and header frames as the caller encoded them, with channel and delivery tag filled in, then the body, unless
+  /// it is among them, in frames of the size that was agreed on (AMQP 0-9-1 §4.2.6: the size counts 8 bytes of frame around the payload).
   private func write(_ operation: PublishOperation, tag: UInt64, channel: UInt16) {
     let head = operation.head
     unsent.publishes = true
@@ -201,10 +201,12 @@ final class ConnectionLoop {
       warren_put_u16(at + 1, channel)
       warren_put_u16(at + head.headerFrameOffset + 1, channel)
       warren_put_u64(at + head.sequenceOffset, tag)
+      if head.hasBody { warren_put_u16(at + head.bodyFrameOffset + 1, channel) }
       return head.bytes.count
     }
+    guard let body = operation.body else { return }
     let largest = session.info.frameMax - 8
-    operation.body.withUnsafeBytes { body in
+    body.withUnsafeBytes { body in
       var rest = body[...]
       while !rest.isEmpty {
         let part = UnsafeRawBufferPointer(rebasing: rest.prefix(largest))
