@@ -32,8 +32,10 @@ import WarrenSupport
     var rungName: String { get throws { EntityNames.retryRung(of: try owner, delay: rung) } }
     var queue: String { get throws { try service.workQueue(Note.eventType) } }
 
-    func subscriber() -> Subscriber {
+    /// - Parameter isAlone: the broker sends an event when it has the acknowledgement of the one before.
+    func subscriber(isAlone: Bool = false) -> Subscriber {
       service.subscriber(on: rabbit, logger: log.logger) {
+        if isAlone { ($0.prefetch, $0.concurrency) = (1, 1) }
         $0.retry = RetryPolicy(delays: [rung])
         $0.retryLadder = [rung]
       } handlers: {
@@ -200,7 +202,8 @@ import WarrenSupport
   /// The acknowledgement is written and does not arrive: the event is delivered again.
   @Test func theAcknowledgementIsLost() async throws {
     try await withScene(isOpen: false) { scene in
-      try await whileConsuming(scene.subscriber()) {
+      // Or the acknowledgement of the first round may be held, too, and that round comes again.
+      try await whileConsuming(scene.subscriber(isAlone: true)) {
         try await scene.publish()
         #expect(await scene.rounds.wait(for: 2) == [1, 2])
         scene.proxy.behave { ($0.holdsUp, $0.heldRole) = (true, .consuming) }
