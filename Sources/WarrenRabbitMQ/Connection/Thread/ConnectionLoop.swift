@@ -2,11 +2,6 @@ import CRabbitMQ
 import Warren
 import WarrenSupport
 
-#if canImport(FoundationEssentials)
-  import FoundationEssentials
-#else
-  import Foundation
-#endif
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
@@ -18,31 +13,31 @@ import WarrenSupport
 /// What the connection thread does between login and the end: take commands, write, read, look at the clock, sleep.
 final class ConnectionLoop {
   /// More unsent bytes than this, and publishes wait; acknowledgements and requests still go in.
-  private static let highWater = 1 << 20
+  static let highWater = 1 << 20
   /// Frames read before writing gets its turn again.
-  private static let readBurst = 512
+  static let readBurst = 512
 
-  private var session: Session
-  private let configuration: RabbitMQConfiguration
-  private let clock: EngineClock
-  private let mailbox: Mailbox
-  private let listener: any ConnectionListener
+  var session: Session
+  let configuration: RabbitMQConfiguration
+  let clock: EngineClock
+  let mailbox: Mailbox
+  let listener: any ConnectionListener
   var heart: Watchdog.Heart?
 
-  private var out = OutBuffer()
+  var out = OutBuffer()
   /// What is in it, of what the crash program wants to know.
-  private var unsent = (publishes: false, acknowledgements: false)
-  private var frame = warren_frame()
-  private var batch: [EngineCommand] = []
-  private var channels: [UInt16: EngineChannel] = [:]
-  private var numbers: [ChannelID: UInt16] = [:]
-  private var touched: [EngineChannel] = []
-  private var lastChannel: EngineChannel?
-  private var heartbeats: Heartbeats
-  private var blockedReason: String?
-  private var stalledSince: Nanoseconds?
-  private var goodbye: (sentAt: Nanoseconds, isAnswered: Bool)?
-  private var closeReason: RabbitMQError?
+  var unsent = (publishes: false, acknowledgements: false)
+  var frame = warren_frame()
+  var batch: [EngineCommand] = []
+  var channels: [UInt16: EngineChannel] = [:]
+  var numbers: [ChannelID: UInt16] = [:]
+  var touched: [EngineChannel] = []
+  var lastChannel: EngineChannel?
+  var heartbeats: Heartbeats
+  var blockedReason: String?
+  var stalledSince: Nanoseconds?
+  var goodbye: (sentAt: Nanoseconds, isAnswered: Bool)?
+  var closeReason: RabbitMQError?
 
   init(
     session: consuming Session, configuration: RabbitMQConfiguration, clock: EngineClock, mailbox: Mailbox,
@@ -84,13 +79,13 @@ final class ConnectionLoop {
 
   // MARK: Commands
 
-  private func takeCommands() {
+  func takeCommands() {
     mailbox.take(into: &batch)
     for command in batch { carryOut(command) }
     batch.removeAll(keepingCapacity: true)
   }
 
-  private func carryOut(_ command: EngineCommand) {
+  func carryOut(_ command: EngineCommand) {
     switch command {
     case .open(let id, let kind, let listener, let slot):
       guard goodbye == nil, let number = freeNumber() else {
@@ -135,14 +130,14 @@ final class ConnectionLoop {
     }
   }
 
-  private static let channelIsGone = RabbitMQError(.channelClosed, "the channel is closed", isRetryable: true)
+  static let channelIsGone = RabbitMQError(.channelClosed, "the channel is closed", isRetryable: true)
 
-  private func channel(_ id: ChannelID) -> EngineChannel? {
+  func channel(_ id: ChannelID) -> EngineChannel? {
     numbers[id].flatMap { channels[$0] }
   }
 
   /// The lowest free number, because librabbitmq keeps memory for every number that was ever used.
-  private func freeNumber() -> UInt16? {
+  func freeNumber() -> UInt16? {
     var number: UInt16 = 1
     while channels[number] != nil {
       if Int(number) >= session.channelMax { return nil }
@@ -151,7 +146,7 @@ final class ConnectionLoop {
     return number
   }
 
-  private func writeRequests(_ channel: EngineChannel) {
+  func writeRequests(_ channel: EngineChannel) {
     while let (request, _) = channel.requests.next(now: clock.now()) {
       switch request {
       case .open: MethodEncoder.appendChannelOpen(channel.number, to: &out)
@@ -164,287 +159,9 @@ final class ConnectionLoop {
     }
   }
 
-  // MARK: Publishing
-
-  private func writePublishes() {
-    guard blockedReason == nil, goodbye == nil else { return }
-    for channel in channels.values where channel.isPublishing {
-      guard case .open = channel.phase else { continue }
-      while out.count < Self.highWater,
-        let (operation, tag) = channel.publishes.next(size: { $0.size }, isWanted: { claim($0) })
-      {
-        write(operation, tag: tag, channel: channel.number)
-      }
-    }
-  }
-
-  /// True when the operation is to be written now. Properties cannot be split over frames (AMQP 0-9-1 §4.2.3).
-  private func claim(_ operation: PublishOperation) -> Bool {
-    if operation.head.headerFrameSize > session.info.frameMax {
-      operation.settle(
-        .refused(
-          "the headers and properties have \(operation.head.headerFrameSize) bytes; this broker's largest frame is \(session.info.frameMax)"
-        ))
-    }
-    return operation.claim()
-  }
-
-  /// The method and header frames as the caller encoded them, with channel and delivery tag filled in, then the body, unless
-  /// it is among them, in frames of the size that was agreed on (AMQP 0-9-1 §4.2.6: the size counts 8 bytes of frame around the payload).
-  private func write(_ operation: PublishOperation, tag: UInt64, channel: UInt16) {
-    let head = operation.head
-    unsent.publishes = true
-    out.append(atMost: head.bytes.count) { at in
-      head.bytes.withUnsafeBufferPointer { bytes in
-        if let base = bytes.baseAddress { at.update(from: base, count: bytes.count) }
-      }
-      warren_put_u16(at + 1, channel)
-      warren_put_u16(at + head.headerFrameOffset + 1, channel)
-      warren_put_u64(at + head.sequenceOffset, tag)
-      if head.hasBody { warren_put_u16(at + head.bodyFrameOffset + 1, channel) }
-      return head.bytes.count
-    }
-    guard let body = operation.body else { return }
-    let largest = session.info.frameMax - 8
-    body.withUnsafeBytes { body in
-      var rest = body[...]
-      while !rest.isEmpty {
-        let part = UnsafeRawBufferPointer(rebasing: rest.prefix(largest))
-        out.append(atMost: part.count + 8) { at in
-          at[0] = 3
-          warren_put_u16(at + 1, channel)
-          warren_put_u32(at + 3, UInt32(part.count))
-          if let base = part.baseAddress { memcpy(at + 7, base, part.count) }
-          at[7 + part.count] = 0xce
-          return part.count + 8
-        }
-        rest = rest.dropFirst(largest)
-      }
-    }
-  }
-
-  private func flush() throws(RabbitMQError) {
-    guard out.count > 0 else { return }
-    let now = clock.now()
-    if unsent.publishes { Faults.reached(.inSocketWrite) { session.sendHalf(out) } }
-    switch session.send(&out) {
-    case .done(let sent):
-      if sent > 0 { heartbeats.sent(now) }
-      stalledSince = nil
-      if unsent.publishes { Faults.reached(.afterSocketWrite) }
-      if unsent.acknowledgements { Faults.reached(.afterAck) }
-      unsent = (false, false)
-    case .kernelIsFull(let sent):
-      if sent > 0 {
-        heartbeats.sent(now)
-        stalledSince = now
-      } else if stalledSince == nil {
-        stalledSince = now
-      }
-    case .failed(let end):
-      throw RabbitMQError(
-        .connectionLost, "the connection to the broker was lost while writing: \(end.text)", isRetryable: true)
-    }
-  }
-
-  // MARK: Reading
-
-  /// True when there may be more to read.
-  private func readFrames() throws(RabbitMQError) -> Bool {
-    var count = 0
-    while count < Self.readBurst, try session.nextFrame(&frame) {
-      count += 1
-      try handleFrame()
-    }
-    // A large frame takes a while to be whole: what tells that the broker lives is that bytes come.
-    if session.hasReceived() { heartbeats.received(clock.now()) }
-    for channel in touched {
-      session.releaseBuffers(channel: channel.number)
-      if channel.hasConfirmed {
-        channel.hasConfirmed = false
-        channel.listener.madeProgress()
-      }
-      let messages = channel.arrived
-      if !messages.isEmpty {
-        channel.arrived = []
-        channel.listener.received(messages)
-      }
-    }
-    touched.removeAll(keepingCapacity: true)
-    return count == Self.readBurst
-  }
-
-  private func handleFrame() throws(RabbitMQError) {
-    if frame.channel == 0 { return try handleConnectionFrame() }
-    let channel: EngineChannel
-    if let last = lastChannel, last.number == frame.channel {
-      channel = last
-    } else {
-      // A number that we do not know is one that we have just closed: nothing on it matters any more.
-      guard let known = channels[frame.channel] else { return session.releaseBuffers(channel: frame.channel) }
-      channel = known
-      lastChannel = known
-      if !touched.contains(where: { $0 === known }) { touched.append(known) }
-    }
-    if touched.isEmpty { touched.append(channel) }
-
-    do throws(FrameAssembler.Violation) {
-      switch Int32(frame.type) {
-      case AMQP_FRAME_METHOD:
-        try handle(InboundMethod(frame.method, frame.decoded, names: &channel.names), on: channel)
-      case AMQP_FRAME_HEADER:
-        let properties = UnsafeRawBufferPointer(start: frame.bytes, count: frame.count)
-        if let content = try channel.assembler.header(bodySize: frame.body_size, properties: properties) {
-          handle(content, on: channel)
-        }
-      case AMQP_FRAME_BODY:
-        let fragment = UnsafeRawBufferPointer(start: frame.bytes, count: frame.count)
-        if let content = try channel.assembler.body(fragment) { handle(content, on: channel) }
-        // A large body would otherwise stand in the library's memory a second time.
-        if fragment.count > 16 << 10 { session.releaseBuffers(channel: channel.number) }
-      default:
-        break
-      }
-    } catch {
-      throw RabbitMQError(.protocolViolation, "the broker broke the protocol: \(error.text)", isRetryable: true)
-    }
-  }
-
-  private func handleConnectionFrame() throws(RabbitMQError) {
-    defer { session.releaseBuffers(channel: 0) }
-    guard Int32(frame.type) == AMQP_FRAME_METHOD else { return }
-    if frame.method == Method.connectionCloseOK {
-      goodbye?.isAnswered = true
-      return
-    }
-    var names = NameMemo()
-    switch InboundMethod(frame.method, frame.decoded, names: &names) {
-    case .blocked(let reason):
-      blockedReason = reason
-      listener.connectionBlocked(reason)
-    case .unblocked:
-      blockedReason = nil
-      stalledSince = nil
-      listener.connectionBlocked(nil)
-    case .connectionClosed(let code, let text):
-      MethodEncoder.appendConnectionCloseOK(to: &out)
-      _ = session.send(&out)
-      throw RabbitMQError(
-        .connectionLost, "the broker closed the connection: \(text)", isRetryable: true, replyCode: code)
-    default:
-      break
-    }
-  }
-
-  private func handle(
-    _ method: InboundMethod, on channel: EngineChannel
-  ) throws(FrameAssembler.Violation) {
-    switch method {
-    case .content(let carrier):
-      try channel.assembler.begin(carrier)
-    case .confirm(let tag, let multiple, let accepted):
-      Faults.reached(.beforeConfirm)
-      if accepted { channel.hasConfirmed = true }
-      channel.publishes.settle(tag, multiple: multiple, accepted: accepted) { operation, verdict in
-        switch verdict {
-        case .acked: operation.settle(.confirmed)
-        case .returned(let reason): operation.settleLastWrite(.unroutable(reason))
-        case .nacked:
-          operation.settleLastWrite(
-            .congested("a queue of \(operation.exchange) did not take the event: it is full or has no leader"))
-        }
-      }
-    case .channelClosed(let code, let text):
-      MethodEncoder.appendChannelCloseOK(channel.number, to: &out)
-      brokerClosed(channel, RabbitMQError(channelClose: code, text: text))
-    case .consumerCancelled(let tag):
-      channel.listener.consumerCancelled(tag: tag)
-    case .flow(let active):
-      MethodEncoder.appendFlowOK(channel.number, active: active, to: &out)
-    case .queueDeclared(let name, let messages, let consumers):
-      answer(channel, .queue(name: name, messages: messages, consumers: consumers))
-    case .other, .blocked, .unblocked, .connectionClosed:
-      answer(channel, .done)
-    }
-  }
-
-  private func answer(_ channel: EngineChannel, _ reply: Reply) {
-    guard let (request, slot) = channel.requests.answered(by: frame.method) else { return }
-    switch request {
-    case .open where channel.isPublishing:
-      channel.phase = .selecting
-      channel.requests.append(.confirmSelect, reply: Method.confirmSelectOK, slot: slot)
-      return writeRequests(channel)
-    case .open, .confirmSelect:
-      channel.phase = .open
-    case .close:
-      remove(channel, because: RabbitMQError(.channelClosed, "the channel was closed from our side", isRetryable: true))
-    case .request:
-      break
-    }
-    slot.settle(.success(reply))
-    writeRequests(channel)
-  }
-
-  private func handle(_ content: FrameAssembler.Content, on channel: EngineChannel) {
-    switch content.carrier {
-    case .deliver(let tag, let redelivered, let exchange, let routingKey):
-      guard case .open = channel.phase else { return }
-      channel.arrived.append(
-        IncomingMessage(
-          deliveryTag: tag, isRedelivered: redelivered, exchange: exchange, routingKey: routingKey,
-          properties: content.properties, body: content.body, isOversized: content.isOversized))
-    case .returned(let code, let text, let exchange, let routingKey):
-      guard let tag = PublishHead.sequence(in: content.properties) else { return }
-      let place =
-        exchange.isEmpty
-        ? "the queue \"\(routingKey)\" does not exist"
-        : "no queue is bound to \(exchange) for the routing key \"\(routingKey)\""
-      channel.publishes.markReturned(tag, reason: "\(place) (\(code) \(text))")
-    }
-  }
-
-  /// The broker has closed one channel and everything on it. A publishing channel is opened again: only the publish that is
-  /// to blame ends.
-  private func brokerClosed(_ channel: EngineChannel, _ error: RabbitMQError) {
-    guard channel.isPublishing, goodbye == nil, case .open = channel.phase else {
-      return remove(channel, because: error)
-    }
-    for slot in channel.requests.removeAll() { slot.settle(.failure(error)) }
-    // A routing key that is forbidden is not the fault of all that goes to its exchange.
-    let named = error.message.contains("access to topic '") ? nil : error.exchangeInText
-    // Those before the one that the broker closes for may be in queues already.
-    let unconfirmed = channel.publishes.window.items
-    let blamed = channel.publishes.channelClosed(isBlamed: named.map { name in { $0.exchange == name } })
-    let culprits = Set(blamed.map(ObjectIdentifier.init))
-    for operation in unconfirmed where !culprits.contains(ObjectIdentifier(operation)) { operation.becomesDoubtful() }
-    if !blamed.isEmpty { channel.listener.refused(blamed, error) }
-    channel.phase = .opening
-    channel.assembler = FrameAssembler(maximumBodySize: channel.assembler.maximumBodySize)
-    let slot = RequestSlot(timeout: configuration.requestTimeout)
-    channel.requests.append(.open, reply: Method.channelOpenOK, slot: slot)
-    writeRequests(channel)
-  }
-
-  private func remove(_ channel: EngineChannel, because error: RabbitMQError) {
-    channels[channel.number] = nil
-    numbers[channel.id] = nil
-    if lastChannel === channel { lastChannel = nil }
-    for slot in channel.requests.removeAll() { slot.settle(.failure(error)) }
-    for operation in channel.publishes.window.items { operation.becomesDoubtful() }
-    let (written, unwritten) = channel.publishes.connectionLost()
-    if !written.isEmpty || !unwritten.isEmpty { channel.listener.unsettled(written + unwritten) }
-    if !channel.arrived.isEmpty {
-      let messages = channel.arrived
-      channel.arrived = []
-      channel.listener.received(messages)
-    }
-    channel.listener.channelClosed(error)
-  }
-
   // MARK: Time
 
-  private func lookAtClock() throws(RabbitMQError) {
+  func lookAtClock() throws(RabbitMQError) {
     let now = clock.now()
     switch heartbeats.action(now) {
     case .none: break
@@ -475,7 +192,7 @@ final class ConnectionLoop {
     }
   }
 
-  private func sleep(isUrgent: Bool) throws(RabbitMQError) {
+  func sleep(isUrgent: Bool) throws(RabbitMQError) {
     if isUrgent || !mailbox.fallAsleep() { return }
     heart?.busy(since: nil)
     let now = clock.now()
@@ -506,7 +223,7 @@ final class ConnectionLoop {
 
   // MARK: The end
 
-  private func finish(_ error: RabbitMQError?) -> RabbitMQError? {
+  func finish(_ error: RabbitMQError?) -> RabbitMQError? {
     let cause =
       error ?? closeReason
       ?? RabbitMQError(.connectionClosed, "the connection was closed from our side", isRetryable: true)
