@@ -12,7 +12,7 @@ struct NoSkipTests {
     var random = SeededGenerator()
     let folder = try Folder()
     let log = try folder.log()
-    let (writers, count) = (4, 150)
+    let (writers, count) = (4, 300)
     let workers = try (0..<writers).map { try Worker(folder.file, writer: $0, count: count, seed: random.next()) }
     let isDone = Lock(false)
     let tail = Task {
@@ -26,10 +26,29 @@ struct NoSkipTests {
         if wasDone, more.isEmpty { return seen }
       }
     }
+    // The reader that people use, and passes from the beginning, which are longer than a page in the end.
+    let subscribed = Lock<[LogPosition]>([])
+    let subscription = Task {
+      try await log.subscription("tail") { batch in subscribed.withLock { $0 += batch.map(\.position) } }.run()
+    }
+    let passes = Task {
+      var passes: [[Int64]] = []
+      while !isDone.withLock({ $0 }) {
+        var pass: [Int64] = []
+        for try await page in log.events().pages { pass += page.map(\.position.rawValue) }
+        passes.append(pass)
+      }
+      return passes
+    }
     for worker in workers { try await worker.finish() }
+    try await expectEventually { subscribed.withLock { $0.count } >= writers * count }
     isDone.withLock { $0 = true }
+    subscription.cancel()
+    try await subscription.value
     let seen = try await tail.value
     let all = try await log.all()
+    #expect(subscribed.withLock { $0 } == all.map(\.position), random.replay)
+    for pass in try await passes.value { #expect(pass == Array(1..<Int64(pass.count + 1)), random.replay) }
     #expect(seen.map(\.position) == all.map(\.position), random.replay)
     #expect(seen.count == writers * count)
     // What was rolled back gave its positions back.
