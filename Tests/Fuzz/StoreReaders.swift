@@ -59,7 +59,7 @@
         return made
       }
       // Lines are columns: a text behind 1, a blob behind 2, null behind 3, else a number.
-      let columns = EventRow.columns.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+      let columns = RecordedEvent.columns.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
       var lines = input.split(separator: 0x0a, omittingEmptySubsequences: false).map(Array.init)
       while lines.count < columns.count { lines.append([3]) }
       let values: [DatabaseValue] = lines.prefix(columns.count).enumerated().map { index, line in
@@ -83,6 +83,14 @@
         let statement = try RawStatement("SELECT \(names) FROM foreign_rows", db)
         defer { statement.reset() }
         guard try statement.step() else { throw Wrong("no row") }
+        // In one piece of memory they say the same.
+        if let event = try? EventRow.event(statement, isChecked: true) {
+          let recorded = try RecordedEvent(statement)
+          try expect(recorded.metadata == event.metadata, "other metadata in the event of a stream")
+          try expect(recorded.body == event.body && recorded.bodySize == event.body.count, "another body")
+        } else {
+          try expect((try? RecordedEvent(statement)) == nil, "a row is refused, and not as the event of a stream")
+        }
         guard let event = try? EventRow.event(statement) else { return }
         _ = try? PublishHead(event, exchange: "events.a.b")
         _ = event.metadata.time?.rfc3339

@@ -194,4 +194,195 @@ struct TapeDecoderTests {
     #expect((try? TapeDecoder.decode([String: Int].self, Data(many.utf8))) == nil)
     #expect((try? WarrenJSON.decode(Data(many.utf8)) as [String: Int])?.count == 200)
   }
+
+  /// Whoever tries one thing and then another for each element does not pay for all elements before it each time.
+  @Test(.timeLimit(.minutes(1))) func manyFailedAttemptsTakeNoLongerThanTheirNumber() throws {
+    let texts = Array(repeating: "\"x\"", count: 50_000).joined(separator: ",")
+    let body = Data("{\"b\":[\(texts)],\"a\":{\"c\":[[\(texts)],1]}}".utf8)
+    struct Nested: Decodable, Equatable {
+      var b: [Loose]
+      var a: [String: [Loose]]
+    }
+    let quick = try TapeDecoder.decode(Nested.self, body)
+    #expect(quick.b == Array(repeating: .text("x"), count: 50_000))
+    #expect(quick.a == ["c": [.list(quick.b), .int(1)]])
+  }
+
+  private struct AnyKey: CodingKey {
+    var stringValue: String
+    var intValue: Int? { nil }
+    init(_ name: String) { stringValue = name }
+    init(stringValue: String) { self.init(stringValue) }
+    init?(intValue: Int) { nil }
+  }
+
+  @Test func keysThatOnlyLookTheSameAreLeftToFoundation() throws {
+    struct Kelvin: Decodable, Equatable {
+      var value: Int?
+      init(from decoder: any Decoder) throws {
+        value = try decoder.container(keyedBy: AnyKey.self).decodeIfPresent(Int.self, forKey: AnyKey("\u{212a}"))
+      }
+    }
+    let body = Data(#"{"K":5}"#.utf8)
+    #expect((try? TapeDecoder.decode(Kelvin.self, body)) == nil)
+    #expect(try (WarrenJSON.decode(body) as Kelvin).value == 5)
+  }
+
+  @Test func integersOf128BitsAreLeftToFoundation() throws {
+    struct Wide: Codable, Equatable {
+      var a: Int128
+      var b: UInt128?
+      var c: [Int128]
+    }
+    /// Takes what it can get.
+    struct Fallback: Decodable, Equatable {
+      var value: Int128
+      init(from decoder: any Decoder) throws {
+        value = (try? decoder.singleValueContainer().decode(Int128.self)) ?? -1
+      }
+    }
+    let wide = Wide(a: .max, b: 7, c: [.min, 0])
+    #expect(try WarrenJSON.decode(WarrenJSON.encode(wide)) == wide)
+    #expect(try (WarrenJSON.decode(Data("[5]".utf8)) as [Fallback]).map(\.value) == [5])
+  }
+
+  /// Where a type asks for its place, the keys are its own.
+  @Test func pathsAreLeftToFoundation() throws {
+    struct Placed: Decodable, Equatable {
+      var place: String
+      init(from decoder: any Decoder) throws {
+        place = decoder.codingPath.map { "\(type(of: $0)) \($0.stringValue)" }.joined(separator: "/")
+      }
+    }
+    let body = Data(#"{"a":[1,{"b":2}]}"#.utf8)
+    let quick = try WarrenJSON.decode(body) as [String: [Placed]]
+    #expect(try WarrenJSON.decoder.decode([String: [Placed]].self, from: body) == quick)
+  }
+
+  /// Everything that can be tried on a value, and the kind of each failure: types may catch it and go on.
+  private struct Attempts: Decodable, Equatable {
+    enum Key: String, CodingKey { case a, b, none, empty = "" }
+    enum Kind: Int, Decodable { case one = 1 }
+    @propertyWrapper struct Wrapped<T: Decodable>: Decodable {
+      var wrappedValue: T
+      init(from decoder: any Decoder) throws { wrappedValue = try decoder.singleValueContainer().decode(T.self) }
+    }
+    class Base: Decodable {
+      var a: Int?
+    }
+    struct Pair: Decodable {
+      @Wrapped var a: String
+      @Wrapped var b: [Int?]
+    }
+    var log: [String] = []
+
+    private mutating func attempt(_ what: String, _ body: () throws -> Any) {
+      func show(_ kind: String, _ context: DecodingError.Context) -> String {
+        "\(kind) at \(context.codingPath.map(\.stringValue))"
+      }
+      do { log.append("\(what): \(try body())") } catch DecodingError.keyNotFound(let key, let context) {
+        log.append("\(what): " + show("no \(key.stringValue)", context))
+      } catch DecodingError.typeMismatch(let type, let context) {
+        log.append("\(what): " + show("not \(type)", context))
+      } catch DecodingError.valueNotFound(let type, let context) {
+        log.append("\(what): " + show("nil, not \(type)", context))
+      } catch {
+        log.append("\(what): \(type(of: error))")
+      }
+    }
+
+    init(from decoder: any Decoder) throws {
+      let single = try decoder.singleValueContainer()
+      attempt("nil") { single.decodeNil() }
+      attempt("Bool") { try single.decode(Bool.self) }
+      attempt("String") { try single.decode(String.self) }
+      attempt("Int") { try single.decode(Int.self) }
+      attempt("UInt8") { try single.decode(UInt8.self) }
+      attempt("Double") { try single.decode(Double.self) }
+      attempt("Int?") { try single.decode(Int?.self) as Any }
+      attempt("[String]") { try single.decode([String].self) }
+      attempt("[[Int]]") { try single.decode([[Int]].self) }
+      // Which of several bad values is told depends on the order of a dictionary.
+      attempt("[String: Int?]") { (try? single.decode([String: Int?].self))?.sorted { $0.key < $1.key } as Any }
+      attempt("Base") { try single.decode(Base.self).a as Any }
+      attempt("Pair") {
+        let pair = try single.decode(Pair.self)
+        return "\(pair.a) \(pair.b)"
+      }
+      if let object = try? decoder.container(keyedBy: Key.self) {
+        attempt("keys") { object.allKeys.map(\.stringValue).sorted() }
+        for key in [Key.a, .b, .none, .empty] {
+          attempt("\(key) contains") { object.contains(key) }
+          attempt("\(key) nil") { try object.decodeNil(forKey: key) }
+          attempt("\(key) Int") { try object.decode(Int.self, forKey: key) }
+          attempt("\(key) Int8, if") { try object.decodeIfPresent(Int8.self, forKey: key) as Any }
+          attempt("\(key) Int?, if") { try object.decodeIfPresent(Int?.self, forKey: key) as Any }
+          attempt("\(key) String, if") { try object.decodeIfPresent(String.self, forKey: key) as Any }
+          attempt("\(key) Kind?") { try object.decode(Kind?.self, forKey: key) as Any }
+          attempt("\(key) object") { try object.nestedContainer(keyedBy: Key.self, forKey: key).allKeys.count }
+          attempt("\(key) array") { try object.nestedUnkeyedContainer(forKey: key).count as Any }
+          attempt("\(key) Attempts") { try object.decode(Attempts.self, forKey: key).log }
+        }
+      }
+      guard var array = try? decoder.unkeyedContainer() else { return }
+      while !array.isAtEnd {
+        let index = array.currentIndex
+        var isRead = false
+        func has<T>(_ result: T?) -> T? {
+          isRead = isRead || result != nil
+          return result
+        }
+        attempt("\(index) nil") { try array.decodeNil() }
+        if array.currentIndex > index { continue }
+        attempt("\(index) Int") { has(try array.decode(Int.self)) as Any }
+        if !isRead { attempt("\(index) String, if") { has(try array.decodeIfPresent(String.self)) as Any } }
+        if !isRead {
+          attempt("\(index) array") {
+            var inner = try array.nestedUnkeyedContainer()
+            isRead = true
+            return inner.isAtEnd ? "empty" : "\(try inner.decodeIfPresent(Int.self) as Any), \(inner.currentIndex)"
+          }
+        }
+        if !isRead {
+          attempt("\(index) object") { has(try array.nestedContainer(keyedBy: Key.self).allKeys.count) as Any }
+        }
+        if !isRead { attempt("\(index) Attempts") { has(try array.decode(Attempts.self).log) as Any } }
+        guard isRead else { return }
+      }
+    }
+  }
+
+  @Test func whatTypesCatchAndGoOnFromIsTheSame() {
+    var random = SeededGenerator()
+    func json(_ depth: Int) -> String {
+      switch random.int(0...(depth > 3 ? 4 : 8)) {
+      case 0: return "null"
+      case 1: return random.pick(["true", "false"])
+      case 2, 3: return random.pick(["0", "1", "-5", "300", "1.5"])
+      case 4: return random.pick(["\"\"", "\"x\"", "\"é\"", "\"\\n\""])
+      case 5, 6: return "[" + (0..<random.int(0...4)).map { _ in json(depth + 1) }.joined(separator: ",") + "]"
+      default:
+        let keys = ["a", "b", "", "z"].shuffled(using: &random).prefix(random.int(0...4))
+        return "{" + keys.map { "\"\($0)\":\(json(depth + 1))" }.joined(separator: ",") + "}"
+      }
+    }
+    var quick = 0
+    for _ in 0..<2000 where compare(Attempts.self, Data(json(0).utf8), random.replay) { quick += 1 }
+    #expect(quick > 200, random.replay)
+  }
+
+  /// A body in its keys is the same as the whole that it stands in.
+  @Test func bodiesInKeysAreReadAsTheWhole() throws {
+    var random = SeededGenerator()
+    for _ in 0..<200 {
+      let body = try WarrenJSON.encoder.encode(self.random(&random))
+      let whole = Data("{\"case\":{\"_0\":".utf8) + body + Data("}}".utf8)
+      let quick = try? TapeDecoder.decode([String: [String: Everything]].self, body, in: ["case", "_0"])
+      let slow = try? TapeDecoder.decode([String: [String: Everything]].self, whole)
+      #expect(quick == slow, random.replay)
+    }
+    for text in ["", " ", "1},\"x\":{", "1 2", "{}}", "{\"a\":1}}", "\u{0}"] {
+      #expect((try? TapeDecoder.decode([String: JSON].self, Data(text.utf8), in: ["case"])) == nil, "\(text)")
+    }
+  }
 }

@@ -80,8 +80,9 @@ public struct EventMetadata: Hashable, Sendable {
     // In place as far as it goes: one new header does not copy the others twice.
     _modify {
       var headers = fields.headers
+      // Also when what changes them throws.
+      defer { fields.headers = headers }
       yield &headers
-      fields.headers = headers
     }
   }
 

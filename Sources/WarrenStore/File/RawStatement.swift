@@ -84,9 +84,15 @@ struct RawStatement {
 
   /// What a column holds, until the next step; nil for null.
   func bytes(_ at: Int32) -> UnsafeRawBufferPointer? {
-    guard sqlite3_column_type(handle, at) != SQLITE_NULL else { return nil }
-    // Text is stored as UTF-8, so that this converts nothing.
-    let start = sqlite3_column_blob(handle, at)
+    let start: UnsafeRawPointer?
+    switch sqlite3_column_type(handle, at) {
+    case SQLITE_NULL: return nil
+    case SQLITE_BLOB: start = sqlite3_column_blob(handle, at)
+    // As UTF-8, which it is not in every file: its first user may have chosen another encoding.
+    default: start = sqlite3_column_text(handle, at).map { UnsafeRawPointer($0) }
+    }
+    // Nil stands for nothing, and for no memory.
+    guard let start else { return UnsafeRawBufferPointer(start: nil, count: 0) }
     return UnsafeRawBufferPointer(start: start, count: Int(sqlite3_column_bytes(handle, at)))
   }
 

@@ -60,6 +60,8 @@ public struct StoredEvents: AsyncSequence, Sendable {
         while !reader.isAtEnd {
           let page: ReadAhead.Page
           if let ahead {
+            // What is there already needs nobody to wait, and so nobody to notice.
+            try Task.checkCancellation()
             self.ahead = nil
             page = try await ahead.page()
           } else {

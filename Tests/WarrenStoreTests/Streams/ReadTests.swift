@@ -154,6 +154,121 @@ struct ReadTests {
     #expect(try await log.count("warren_events") == 150)
     #expect(try await log.count("warren_outbox") == 0)
   }
+
+  /// A page that is there already is not given to a task that was cancelled.
+  @Test func cancellationEndsAReadingWhosePagesAreThere() async throws {
+    let folder = try Folder()
+    let log = try folder.log()
+    try await log.append([StreamAppend(encoded: (0..<3500).map { EncodedEvent($0) }, to: "a")])
+    let pages = Lock(0)
+    let reading = Task {
+      for try await _ in log.events().pages {
+        pages.withLock { $0 += 1 }
+        // Longer than the page behind takes.
+        _ = try await Task { try await log.all().count }.value
+        withUnsafeCurrentTask { $0?.cancel() }
+      }
+    }
+    await #expect(throws: CancellationError.self) { try await reading.value }
+    #expect(pages.withLock { $0 } == 1)
+  }
+
+  /// Events that are appended meanwhile are neither skipped nor seen twice.
+  @Test func whatIsAppendedWhilePagesAreReadAheadIsSeenOnceOrLater() async throws {
+    let folder = try Folder()
+    let log = try folder.log()
+    try await log.append([StreamAppend(encoded: (0..<1500).map { EncodedEvent($0) }, to: "a")])
+    let writer = Task {
+      for number in 0..<40 {
+        try await log.append([StreamAppend(encoded: (0..<100).map { EncodedEvent(number * 100 + $0) }, to: "a")])
+      }
+    }
+    for _ in 0..<5 {
+      var last: Int64 = 0
+      for try await event in log.events(.init(stream: "a")) {
+        #expect(event.version == last + 1)
+        last = event.version
+      }
+      #expect(last >= 1500)
+    }
+    try await writer.value
+    #expect(try await log.all().count == 5500)
+  }
+
+  /// What stands in the columns of a damaged file: read as the row itself says it, or refused with the page.
+  @Test func columnsOfOtherTypesAreReadAsTheRowSaysThem() async throws {
+    var random = SeededGenerator()
+    let replay = random.replay
+    let folder = try Folder()
+    let log = try folder.log()
+    try await log.append([StreamAppend(encoded: [EncodedEvent(1), EncodedEvent(2)], to: "a")])
+    let columns = RecordedEvent.columns.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+    func value() -> DatabaseValue {
+      switch random.int(0...7) {
+      case 0: return random.pick([0, 1, -1, .min, .max]).databaseValue
+      case 1: return random.pick([0.5, -1e300, .infinity]).databaseValue
+      case 2: return Data().databaseValue
+      case 3: return Data([0xff, 0x61, 0, 0xc3, 0x28]).databaseValue
+      case 4: return "".databaseValue
+      case 5: return "a\u{0}é\u{1F407}".databaseValue
+      case 6: return String(repeating: "long", count: 2000).databaseValue
+      default: return .null
+      }
+    }
+    var (read, refused) = (0, 0)
+    for _ in 0..<400 {
+      let changed = (0..<random.int(1...4)).map { _ in (random.int(1...(columns.count - 1)), value()) }
+      let isRead = try await log.database.write { db in
+        // A table without types keeps everything as it is given.
+        try db.execute(sql: "DROP TABLE IF EXISTS any_rows")
+        try db.execute(sql: "CREATE TABLE any_rows (\(columns.joined(separator: ", ")))")
+        try db.execute(sql: "INSERT INTO any_rows SELECT \(RecordedEvent.columns) FROM warren_events")
+        for (column, value) in changed {
+          try db.execute(sql: "UPDATE any_rows SET \(columns[column]) = ?", arguments: [value])
+        }
+        let statement = try RawStatement("SELECT \(RecordedEvent.columns) FROM any_rows", db)
+        defer { statement.reset() }
+        var last: RecordedEvent?
+        while try statement.step() {
+          let expected = Result { try EventRow.event(statement, isChecked: true) }
+          let found = Result { try RecordedEvent(statement, after: last) }
+          guard case .success(let event) = expected else {
+            #expect(throws: (any Error).self, replay) { try found.get() }
+            return false
+          }
+          let recorded = try found.get()
+          #expect(recorded.metadata == event.metadata, replay)
+          #expect(recorded.body == event.body && recorded.bodySize == event.body.count, replay)
+          #expect(recorded.type == event.metadata.type && recorded.hasOwnID == event.hasOwnID, replay)
+          #expect(recorded.stream.name == statement.text(EventRow.columnCount) ?? "", replay)
+          #expect(recorded == (try RecordedEvent(statement)), replay)
+          last = recorded
+        }
+        return true
+      }
+      if isRead { read += 1 } else { refused += 1 }
+    }
+    #expect(read > 100 && refused > 20, replay)
+  }
+
+  /// A database of the user's may be in another encoding.
+  @Test func aFileInUTF16IsReadToo() async throws {
+    let folder = try Folder()
+    let queue = try DatabaseQueue(path: folder.file)
+    try await queue.writeWithoutTransaction { db in
+      try db.execute(sql: "PRAGMA encoding = 'UTF-16le'")
+      try db.execute(sql: "CREATE TABLE mine (name TEXT)")
+    }
+    let log = try EventLog(database: queue, source: "tests")
+    try await log.append([Happened(number: 1), Happened(number: 2)], to: "straße-1")
+    for event in try await log.all() {
+      #expect(event.metadata.source == "tests")
+      #expect(event.metadata.id?.text.count == 36)
+      #expect(event.stream == "straße-1")
+      #expect(event.isOne(of: Happened.self))
+    }
+    #expect(try await log.all().map { try $0.decoded(as: Happened.self).number } == [1, 2])
+  }
 }
 
 struct EncodedRecord: Event {

@@ -24,9 +24,10 @@ private final class TapeReading: JSONTape {
   private(set) var isDoubtful = false
 
   /// For what Foundation may see in another way.
-  func doubt() -> any Error {
+  func doubt() -> DecodingError {
     isDoubtful = true
-    return Doubt()
+    // Of the kind that types expect which catch errors.
+    return .dataCorrupted(.init(codingPath: [], debugDescription: "to be looked at by Foundation"))
   }
 
   func mismatch(_ type: Any.Type, at index: Int) -> DecodingError {
@@ -34,27 +35,45 @@ private final class TapeReading: JSONTape {
     return self[index].kind == .null ? .valueNotFound(type, context) : .typeMismatch(type, context)
   }
 
+  /// One level of the path that was asked for last: the value `child` is the one with this number in `parent`.
+  private struct Step {
+    var parent: Int
+    var child: Int
+    var number: Int
+  }
+  // Types that try one thing and then another ask for the path of each element of an array: who began at the first one each
+  // time would be at it for as long as the square of their number.
+  private var steps: [Step] = []
+
   /// Where a value stands. Found when somebody asks: to carry it along costs as much as the values.
   func path(to index: Int) -> [any CodingKey] {
     var path: [any CodingKey] = []
     var at = 0
     while at != index {
       let token = self[at]
-      var child = at + 1
-      for number in 0..<Int(token.count) {
-        let value = token.kind == .object ? child + 1 : child
-        if index < behind(value) {
-          path.append(
-            token.kind == .object ? TapeKey(stringValue: text(self[child])) : TapeKey(intValue: number))
-          child = value
-          break
-        }
-        child = behind(value)
+      // Objects that are read are small, and their keys stand between their values.
+      let isObject = token.kind == .object
+      var step = Step(parent: at, child: at + (isObject ? 2 : 1), number: 0)
+      if path.count < steps.count, steps[path.count].parent == at, steps[path.count].child <= index {
+        step = steps[path.count]
       }
-      guard child > at, child <= index else { break }
-      at = child
+      while step.number < token.count, behind(step.child) <= index {
+        step.child = behind(step.child) + (isObject ? 1 : 0)
+        step.number += 1
+      }
+      guard step.number < token.count, step.child <= index else { break }
+      // What is kept for deeper levels stays true, and says where.
+      if path.count < steps.count { steps[path.count] = step } else { steps.append(step) }
+      path.append(isObject ? TapeKey(stringValue: text(self[step.child - 1])) : TapeKey(intValue: step.number))
+      at = step.child
     }
     return path
+  }
+
+  /// For those who ask: the keys that Foundation puts into a path are the type's own.
+  func askedPath(to index: Int) -> [any CodingKey] {
+    _ = doubt()
+    return path(to: index)
   }
 
   // MARK: Values
@@ -65,6 +84,8 @@ private final class TapeReading: JSONTape {
     switch self[index].kind {
     case .yes: return true
     case .no: return false
+    // Not found, or of another type: versions of Foundation do not agree.
+    case .null: throw doubt()
     default: throw mismatch(Bool.self, at: index)
     }
   }
@@ -135,7 +156,7 @@ private struct TapeKey: CodingKey {
 private struct TapeValue: Decoder, SingleValueDecodingContainer {
   let reading: TapeReading
   let index: Int
-  var codingPath: [any CodingKey] { reading.path(to: index) }
+  var codingPath: [any CodingKey] { reading.askedPath(to: index) }
   var userInfo: [CodingUserInfoKey: Any] { [:] }
 
   func unbox<T: Decodable>(_ type: T.Type) throws -> T { try reading.unbox(type, index) }
@@ -155,6 +176,8 @@ private struct TapeValue: Decoder, SingleValueDecodingContainer {
   func decode(_ type: UInt16.Type) throws -> UInt16 { try reading.integer(type, index) }
   func decode(_ type: UInt32.Type) throws -> UInt32 { try reading.integer(type, index) }
   func decode(_ type: UInt64.Type) throws -> UInt64 { try reading.integer(type, index) }
+  func decode(_ type: Int128.Type) throws -> Int128 { throw reading.doubt() }
+  func decode(_ type: UInt128.Type) throws -> UInt128 { throw reading.doubt() }
   func decode<T: Decodable>(_ type: T.Type) throws -> T { try unbox(type) }
 
   // MARK: Containers
@@ -209,6 +232,8 @@ private struct TapeFields {
         if reading.isKey(reading[at], name) { return at + 1 }
         at = reading.behind(at + 1)
       }
+      // To `String` it may be equal to one in ASCII, as the sign for Kelvin is to K.
+      if !name.allSatisfy({ $0 < 0x80 }) { _ = reading.doubt() }
       return nil
     }
   }
@@ -227,11 +252,12 @@ private struct TapeFields {
 private struct TapeObject<Key: CodingKey>: KeyedDecodingContainerProtocol {
   let fields: TapeFields
   private var reading: TapeReading { fields.reading }
-  var codingPath: [any CodingKey] { reading.path(to: fields.index) }
+  var codingPath: [any CodingKey] { reading.askedPath(to: fields.index) }
 
   private func value(_ key: Key) throws -> Int {
     guard let index = fields.find(key.stringValue) else {
-      throw DecodingError.keyNotFound(key, .init(codingPath: codingPath, debugDescription: "missing"))
+      throw DecodingError.keyNotFound(
+        key, .init(codingPath: reading.path(to: fields.index), debugDescription: "missing"))
     }
     return index
   }
@@ -258,6 +284,8 @@ private struct TapeObject<Key: CodingKey>: KeyedDecodingContainerProtocol {
   func decode(_ type: UInt16.Type, forKey key: Key) throws -> UInt16 { try reading.integer(type, value(key)) }
   func decode(_ type: UInt32.Type, forKey key: Key) throws -> UInt32 { try reading.integer(type, value(key)) }
   func decode(_ type: UInt64.Type, forKey key: Key) throws -> UInt64 { try reading.integer(type, value(key)) }
+  func decode(_ type: Int128.Type, forKey key: Key) throws -> Int128 { throw reading.doubt() }
+  func decode(_ type: UInt128.Type, forKey key: Key) throws -> UInt128 { throw reading.doubt() }
   func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T { try reading.unbox(type, value(key)) }
 
   // The usual ones: by themselves they look for the key three times.
@@ -289,7 +317,7 @@ private struct TapeArray: UnkeyedDecodingContainer {
   private let total: Int
   private var next: Int
   private(set) var currentIndex = 0
-  var codingPath: [any CodingKey] { reading.path(to: index) }
+  var codingPath: [any CodingKey] { reading.askedPath(to: index) }
 
   init(_ reading: TapeReading, _ index: Int) throws {
     let token = reading[index]
@@ -303,10 +331,8 @@ private struct TapeArray: UnkeyedDecodingContainer {
   var count: Int? { total }
   var isAtEnd: Bool { currentIndex >= total }
 
-  private func value(_ type: Any.Type) throws -> TapeValue {
-    guard !isAtEnd else {
-      throw DecodingError.valueNotFound(type, .init(codingPath: codingPath, debugDescription: "the array has ended"))
-    }
+  private func value() throws -> TapeValue {
+    guard !isAtEnd else { throw reading.doubt() }
     return TapeValue(reading: reading, index: next)
   }
 
@@ -316,45 +342,47 @@ private struct TapeArray: UnkeyedDecodingContainer {
   }
 
   /// The place moves only when the value was read.
-  private mutating func take<T>(_ type: T.Type, _ read: (TapeValue) throws -> T) throws -> T {
-    let result = try read(try value(type))
+  private mutating func take<T>(_ read: (TapeValue) throws -> T) throws -> T {
+    let result = try read(try value())
     advance()
     return result
   }
 
   mutating func decodeNil() throws -> Bool {
-    guard try value(Never.self).decodeNil() else { return false }
+    guard try value().decodeNil() else { return false }
     advance()
     return true
   }
-  mutating func decode(_ type: Bool.Type) throws -> Bool { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: String.Type) throws -> String { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: Double.Type) throws -> Double { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: Float.Type) throws -> Float { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: Int.Type) throws -> Int { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: Int8.Type) throws -> Int8 { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: Int16.Type) throws -> Int16 { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: Int32.Type) throws -> Int32 { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: Int64.Type) throws -> Int64 { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: UInt.Type) throws -> UInt { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: UInt8.Type) throws -> UInt8 { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: UInt16.Type) throws -> UInt16 { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: UInt32.Type) throws -> UInt32 { try take(type) { try $0.decode(type) } }
-  mutating func decode(_ type: UInt64.Type) throws -> UInt64 { try take(type) { try $0.decode(type) } }
+  mutating func decode(_ type: Bool.Type) throws -> Bool { try take { try $0.decode(type) } }
+  mutating func decode(_ type: String.Type) throws -> String { try take { try $0.decode(type) } }
+  mutating func decode(_ type: Double.Type) throws -> Double { try take { try $0.decode(type) } }
+  mutating func decode(_ type: Float.Type) throws -> Float { try take { try $0.decode(type) } }
+  mutating func decode(_ type: Int.Type) throws -> Int { try take { try $0.decode(type) } }
+  mutating func decode(_ type: Int8.Type) throws -> Int8 { try take { try $0.decode(type) } }
+  mutating func decode(_ type: Int16.Type) throws -> Int16 { try take { try $0.decode(type) } }
+  mutating func decode(_ type: Int32.Type) throws -> Int32 { try take { try $0.decode(type) } }
+  mutating func decode(_ type: Int64.Type) throws -> Int64 { try take { try $0.decode(type) } }
+  mutating func decode(_ type: UInt.Type) throws -> UInt { try take { try $0.decode(type) } }
+  mutating func decode(_ type: UInt8.Type) throws -> UInt8 { try take { try $0.decode(type) } }
+  mutating func decode(_ type: UInt16.Type) throws -> UInt16 { try take { try $0.decode(type) } }
+  mutating func decode(_ type: UInt32.Type) throws -> UInt32 { try take { try $0.decode(type) } }
+  mutating func decode(_ type: UInt64.Type) throws -> UInt64 { try take { try $0.decode(type) } }
+  mutating func decode(_ type: Int128.Type) throws -> Int128 { throw reading.doubt() }
+  mutating func decode(_ type: UInt128.Type) throws -> UInt128 { throw reading.doubt() }
 
   mutating func decode<T: Decodable>(_ type: T.Type) throws -> T {
-    let result = try value(type).unbox(type)
+    let result = try value().unbox(type)
     advance()
     return result
   }
 
   mutating func nestedContainer<Nested: CodingKey>(keyedBy type: Nested.Type) throws -> KeyedDecodingContainer<Nested> {
-    let container = try value([String: Any].self).container(keyedBy: type)
+    let container = try value().container(keyedBy: type)
     advance()
     return container
   }
   mutating func nestedUnkeyedContainer() throws -> any UnkeyedDecodingContainer {
-    let container = try value([Any].self).unkeyedContainer()
+    let container = try value().unkeyedContainer()
     advance()
     return container
   }
