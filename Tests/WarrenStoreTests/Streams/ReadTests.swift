@@ -173,6 +173,21 @@ struct ReadTests {
     #expect(pages.withLock { $0 } == 1)
   }
 
+  /// The page behind is given up in the middle of its reading, on the one connection that everybody shares.
+  @Test func aReadingThatEndsEarlyDisturbsNobody() async throws {
+    let folder = try Folder()
+    let log = try EventLog(database: DatabaseQueue(path: folder.file), source: "tests")
+    try await log.append([StreamAppend(encoded: (0..<3000).map { EncodedEvent($0) }, to: "a")])
+    for number in 0..<100 {
+      for try await event in log.events() {
+        #expect(event.version == 1)
+        break
+      }
+      try await log.append([Happened(number: number)], to: "b")
+      #expect(try await log.version(of: "b") == Int64(number + 1))
+    }
+  }
+
   /// Events that are appended meanwhile are neither skipped nor seen twice.
   @Test func whatIsAppendedWhilePagesAreReadAheadIsSeenOnceOrLater() async throws {
     let folder = try Folder()
