@@ -1,6 +1,13 @@
 import GRDB
 import GRDBSQLite
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
@@ -99,7 +106,12 @@ struct RawStatement {
   func isText(_ at: Int32, _ text: String) -> Bool {
     var text = text
     guard let bytes = bytes(at) else { return false }
-    return text.withUTF8 { bytes.elementsEqual($0) }
+    return text.withUTF8 { other in
+      guard bytes.count == other.count, let a = bytes.baseAddress, let b = other.baseAddress else {
+        return bytes.count == other.count
+      }
+      return memcmp(a, b, bytes.count) == 0
+    }
   }
 
   func byteCount(_ at: Int32) -> Int { Int(sqlite3_column_bytes(handle, at)) }

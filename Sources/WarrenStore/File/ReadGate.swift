@@ -29,13 +29,16 @@ final class ReadGate: Sendable {
     }
   }
 
+  /// False when nobody is to begin reading now. Who has entered leaves.
+  func enterNow() -> Bool { state.withLock { enterIfOpen(&$0) } }
+
   private func enterIfOpen(_ state: inout State) -> Bool {
     if state.isClosed { return false }
     state.readers += 1
     return true
   }
 
-  private func leave() {
+  func leave() {
     let onEmpty = state.withLock { state -> CheckedContinuation<Void, Never>? in
       state.readers -= 1
       guard state.readers == 0 else { return nil }

@@ -1,5 +1,4 @@
 public import Warren
-import WarrenSupport
 
 #if canImport(FoundationEssentials)
   public import FoundationEssentials
@@ -9,34 +8,35 @@ import WarrenSupport
 
 /// An event of a stream as it stands in the log. Its metadata is read, and its body decoded, when somebody asks.
 public struct RecordedEvent: Sendable, Hashable {
-  // One reference: pages of events go through many hands.
-  private let row: Row
+  // One reference: pages of events go through many hands. Unsafe, because the class above it may be changed and this is not.
+  private nonisolated(unsafe) let row: StoredRow
 
   /// Its place in the whole log.
-  public var position: LogPosition { LogPosition(rawValue: row.position) }
+  public var position: LogPosition { LogPosition(rawValue: row.fields.position) }
   /// The stream.
-  public var stream: StreamName { row.stream }
+  public var stream: StreamName { row.fields.stream }
   /// Its place in the stream. The first event has version 1.
-  public var version: Int64 { row.version }
+  public var version: Int64 { row.fields.version }
   /// When it was recorded, by the clock of the process that recorded it.
-  public var recordedAt: Date { Date(milliseconds: row.recordedAt) }
-  /// Type, id, source, time, key, correlation, causation and headers.
+  public var recordedAt: Date { Date(milliseconds: row.fields.recordedAt) }
+  /// Type, id, source, time, key, correlation, causation and headers. Put together anew each time: for one that is asked for
+  /// several things, keep it.
   public var metadata: EventMetadata { row.metadata }
   /// The event's JSON.
   public var body: Data { row.body }
   /// The relay sends it, or has sent it.
-  public var isPublic: Bool { row.isPublic }
+  public var isPublic: Bool { row.fields.isPublic }
   /// The id was made by Warren.
-  var hasOwnID: Bool { row.hasOwnID }
+  var hasOwnID: Bool { row.fields.hasOwnID }
   /// The bytes of ``body``.
   var bodySize: Int { row.bodySize }
 
   /// The event's type.
-  public var type: EventType { row.type }
+  public var type: EventType { row.fields.type }
   /// When it happened.
-  public var time: Date { metadata.time ?? recordedAt }
+  public var time: Date { row.fields.time.map { Date(milliseconds: $0) } ?? recordedAt }
   /// Who did it, as ``AppendOptions/actor`` said.
-  public var actor: String? { metadata.headers[AppendOptions.actorHeader]?.string }
+  public var actor: String? { row.fields.metadata?.headers[AppendOptions.actorHeader]?.string }
 
   /// True when the event is one of the types of `E`, old names of them included.
   public func isOne<E: Event>(of type: E.Type) -> Bool { E.readTypes.contains(self.type) }
@@ -54,9 +54,11 @@ public struct RecordedEvent: Sendable, Hashable {
   init(
     _ event: EncodedEvent, _ position: Int64, _ stream: StreamName, _ version: Int64, recordedAt: Int64, isPublic: Bool
   ) {
-    row = Row(
-      position, stream, version, event.metadata.type, recordedAt: recordedAt, isPublic: isPublic,
-      hasOwnID: event.hasOwnID, .event(event.body), event.metadata)
+    row = .make(
+      .init(
+        position: position, stream: stream, version: version, type: event.metadata.type, recordedAt: recordedAt,
+        time: event.metadata.time?.milliseconds, isPublic: isPublic, hasOwnID: event.hasOwnID,
+        metadata: event.metadata, body: event.body))
   }
 
   static let columns = EventRow.columns + ", stream, version"
@@ -64,7 +66,6 @@ public struct RecordedEvent: Sendable, Hashable {
   /// The current row of a statement that selects ``columns``.
   /// - Parameter last: the event before it in a page, which is often of the same type and stream.
   init(_ row: RawStatement, after last: RecordedEvent? = nil) throws {
-    let columns = StoredColumns(row)
     let type =
       if let last, row.isText(2, last.type.name) { last.type } else { try EventType.known(row.text(2) ?? "") }
     let stream =
@@ -73,11 +74,14 @@ public struct RecordedEvent: Sendable, Hashable {
       } else {
         StreamName(trusted: row.text(EventRow.columnCount) ?? "")
       }
+    var fields = StoredRow.Fields(
+      position: row.int(0), stream: stream, version: row.int(EventRow.columnCount + 1), type: type,
+      recordedAt: row.int(7), time: row.optionalInt(6), isPublic: !row.isNull(1), hasOwnID: row.int(4) != 0)
     // What may be wrong is told when the page is read, and not to whoever asks for the metadata.
-    let metadata = columns.isPlain ? nil : try EventRow.metadata(columns, type: type, isChecked: true)
-    self.row = Row(
-      row.int(0), stream, row.int(EventRow.columnCount + 1), type, recordedAt: row.int(7), isPublic: !row.isNull(1),
-      hasOwnID: row.int(4) != 0, .columns(columns), metadata)
+    if !row.isNull(18) || row.byteCount(3) == 0 {
+      fields.metadata = try EventRow.metadata(row, type: type, isChecked: true)
+    }
+    self.row = .make(fields, row)
   }
 
   /// Field by field.
@@ -89,66 +93,8 @@ public struct RecordedEvent: Sendable, Hashable {
 
   /// By the place in the log.
   public func hash(into hasher: inout Hasher) {
-    hasher.combine(row.position)
-    hasher.combine(row.version)
-  }
-}
-
-private final class Row: Sendable {
-  enum Content: Sendable {
-    case columns(StoredColumns)
-    case event(Data)
-  }
-  let position: Int64
-  let stream: StreamName
-  let version: Int64
-  let type: EventType
-  let recordedAt: Int64
-  let isPublic: Bool
-  let hasOwnID: Bool
-  private let content: Content
-  private let known: InlineLock<EventMetadata?>
-
-  init(
-    _ position: Int64, _ stream: StreamName, _ version: Int64, _ type: EventType, recordedAt: Int64, isPublic: Bool,
-    hasOwnID: Bool, _ content: Content, _ metadata: EventMetadata?
-  ) {
-    self.position = position
-    self.stream = stream
-    self.version = version
-    self.type = type
-    self.recordedAt = recordedAt
-    self.isPublic = isPublic
-    self.hasOwnID = hasOwnID
-    self.content = content
-    known = InlineLock(metadata)
-  }
-
-  var body: Data {
-    switch content {
-    case .columns(let columns): columns.body
-    case .event(let body): body
-    }
-  }
-
-  var bodySize: Int {
-    switch content {
-    case .columns(let columns): columns.bodySize
-    case .event(let body): body.count
-    }
-  }
-
-  var metadata: EventMetadata {
-    known.withLock { known in
-      if let known { return known }
-      var metadata = EventMetadata(id: nil, type: type)
-      if case .columns(let columns) = content {
-        // A plain row has nothing that could be wrong.
-        metadata = (try? EventRow.metadata(columns, type: type, isChecked: true)) ?? metadata
-      }
-      known = metadata
-      return metadata
-    }
+    hasher.combine(row.fields.position)
+    hasher.combine(row.fields.version)
   }
 }
 

@@ -1,5 +1,6 @@
 import GRDB
 public import Warren
+import WarrenSupport
 
 /// The events of a query, read while they are used. It ends at the last event that there is; to wait for more, subscribe.
 public struct StoredEvents: AsyncSequence, Sendable {
@@ -79,12 +80,30 @@ public struct StoredEvents: AsyncSequence, Sendable {
 }
 
 /// A page that is on its way. Whoever reads events one after the other spends as long on a page as SQLite does.
+///
+/// Not a task: it would begin on the processor that is at work on the page before, and wait there for its end.
 private final class ReadAhead: Sendable {
   typealias Page = (events: [RecordedEvent], behind: PageReader)
-  private let task: Task<Page, any Error>
+  private enum State {
+    case reading
+    case awaited(CheckedContinuation<Void, Never>)
+    case read(Result<Page, any Error>)
+    case cancelled
+  }
+  private let state = Lock(State.reading)
 
-  init(_ reader: PageReader, _ log: EventLog) {
-    task = Task { try await Self.read(reader, log) }
+  /// Nil when nobody is to begin reading now.
+  init?(_ reader: PageReader, _ log: EventLog) {
+    let gate = log.writeAheadLog.readers
+    guard gate.enterNow() else { return nil }
+    log.database.asyncRead { db in
+      let page = Result<Page, any Error> {
+        var behind = reader
+        return (try behind.page(try db.get()), behind)
+      }
+      gate.leave()
+      self.end(.read(page))
+    }
   }
 
   static func read(_ reader: PageReader, _ log: EventLog) async throws -> Page {
@@ -94,13 +113,38 @@ private final class ReadAhead: Sendable {
     }
   }
 
-  deinit { task.cancel() }
+  private func end(_ end: State) {
+    let continuation = state.withLock { state -> CheckedContinuation<Void, Never>? in
+      switch state {
+      case .reading, .awaited:
+        defer { state = end }
+        if case .awaited(let continuation) = state { return continuation }
+      case .read, .cancelled: break
+      }
+      return nil
+    }
+    continuation?.resume()
+  }
 
+  /// Once.
   func page() async throws -> Page {
-    try await withTaskCancellationHandler {
-      try await task.value
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let isOver = state.withLock { state in
+          guard case .reading = state else { return true }
+          state = .awaited(continuation)
+          return false
+        }
+        if isOver { continuation.resume() }
+      }
     } onCancel: {
-      task.cancel()
+      end(.cancelled)
+    }
+    guard case .read(let page) = state.withLock({ $0 }) else { throw CancellationError() }
+    do {
+      return try page.get()
+    } catch let error as DatabaseError {
+      throw StoreError(error, doing: "reading the log")
     }
   }
 }
