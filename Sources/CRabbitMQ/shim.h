@@ -9,11 +9,13 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/eventfd.h>
@@ -238,6 +240,18 @@ static inline void warren_wakeup_drain(int fd) {
   ssize_t n;
   do n = read(fd, buffer, sizeof buffer);
   while (n < 0 && errno == EINTR);
+}
+
+/// Waits until `fd` can be read or the time is over. True when it can be read.
+static inline bool warren_wait_readable(int fd, long microseconds) {
+  struct pollfd poller = {.fd = fd, .events = POLLIN};
+#if defined(__linux__)
+  extern int ppoll(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
+  struct timespec time = {.tv_sec = microseconds / 1000000, .tv_nsec = microseconds % 1000000 * 1000};
+  return ppoll(&poller, 1, &time, NULL) > 0;
+#else
+  return poll(&poller, 1, (int)((microseconds + 999) / 1000)) > 0;
+#endif
 }
 
 static inline void warren_name_thread(const char *name) {

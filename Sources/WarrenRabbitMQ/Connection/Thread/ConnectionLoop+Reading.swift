@@ -14,6 +14,7 @@ extension ConnectionLoop {
     }
     // A large frame takes a while to be whole: what tells that the broker lives is that bytes come.
     if session.hasReceived() { heartbeats.received(clock.now()) }
+    deliveriesRead = 0
     for channel in touched {
       session.releaseBuffers(channel: channel.number)
       if channel.hasConfirmed {
@@ -23,6 +24,7 @@ extension ConnectionLoop {
       let messages = channel.arrived
       if !messages.isEmpty {
         channel.arrived = []
+        deliveriesRead += messages.count
         channel.listener.received(messages)
       }
     }

@@ -14,6 +14,10 @@ import WarrenSupport
 final class ConnectionLoop {
   /// More unsent bytes than this, and publishes wait; acknowledgements and requests still go in.
   static let highWater = 1 << 20
+  /// So many deliveries in one look are a stream: the socket is then left alone for `nap` microseconds. Commands are heard all
+  /// the same. (Confirms are not waited for: with them it cost more than it brought.)
+  static let stream = 2
+  static let nap = 200
   /// Frames read before writing gets its turn again.
   static let readBurst = 512
 
@@ -29,6 +33,8 @@ final class ConnectionLoop {
   var unsent = (publishes: false, acknowledgements: false)
   var frame = warren_frame()
   var batch: [EngineCommand] = []
+  /// In the last look at the socket.
+  var deliveriesRead = 0
   var channels: [UInt16: EngineChannel] = [:]
   var numbers: [ChannelID: UInt16] = [:]
   var touched: [EngineChannel] = []
@@ -194,6 +200,11 @@ final class ConnectionLoop {
 
   func sleep(isUrgent: Bool) throws(RabbitMQError) {
     if isUrgent || !mailbox.fallAsleep() { return }
+    if deliveriesRead >= Self.stream {
+      // The next ones are nearly there, and to be woken for each few of them costs more than they do.
+      mailbox.wokeUp(drain: warren_wait_readable(mailbox.descriptor, Self.nap))
+      return
+    }
     heart?.busy(since: nil)
     let now = clock.now()
     var wakeAt = heartbeats.nextAction
