@@ -20,7 +20,8 @@ extension StoreError {
     case .SQLITE_READONLY:
       self.init(
         .readOnly,
-        "\(what): the file can only be read (\(text)). Give this process the right to write to it and its folder")
+        "\(what): the file can only be read (\(text)). Give this process the right to write to it, to the -wal and -shm files beside it, and to its folder"
+      )
     case .SQLITE_BUSY, .SQLITE_LOCKED:
       self.init(
         .busy, "\(what): another process or connection holds the file's write lock for too long (\(text))",

@@ -72,8 +72,10 @@ struct KilledCommandTests {
     whenItHas isDue: (_ time: Int) async throws -> Bool
   ) async throws -> Command.Ended {
     let words = ["dead", verb, "--service", service.name.name, "--type", type.name] + arguments
+    // Slow enough to be seen at work: a look at a queue may take as long as all of it.
+    let slowly = verb == "list" || arguments.contains("--rate") ? [] : ["--rate", "\(max(200, letters / 4))"]
     for time in 0..<kills.count(where: { $0 == verb }) {
-      let command = Command(words)
+      let command = Command(words + slowly)
       let wasDue = try await eventually(timeout: .seconds(60)) {
         if command.isOver { return true }
         return try await isDue(time)
