@@ -26,7 +26,7 @@ public actor Subscriber: Service, CustomStringConvertible {
   /// How a subscriber reads its queues.
   public struct Options: Sendable {
     /// The most deliveries that the broker sends ahead to each queue's reader, 1 to 65,535. 200. The first delivery of a
-    /// reading comes alone; the others come beside it.
+    /// reading comes alone; the others come beside it. While they come in a stream, one may wait 0.2 ms for company.
     public var prefetch = 200
     /// The most handlers that run at once for each queue, 1 to the prefetch. 16.
     public var concurrency = 16
