@@ -228,7 +228,9 @@ static void one_round(struct amqp_connection_info *info) {
   for (uint64_t i = 0; i < messages_a_round; i++) {
     warren_wakeup_signal(l.wakeup[1]);
     exchange_message(&l, queue, body_sizes[i % (sizeof body_sizes / sizeof *body_sizes)], i + 1, i % 10 != 9);
+    if (!warren_wait_readable(l.wakeup[0], 200)) fail(exit_internal, "a signal does not wake");
     warren_wakeup_drain(l.wakeup[0]);
+    if (warren_wait_readable(l.wakeup[0], 200)) fail(exit_internal, "a wake-up without a signal");
   }
   // What does not fit is refused, and nothing is written beyond the buffer: valgrind watches the heap.
   char long_name[300];

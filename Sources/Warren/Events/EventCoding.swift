@@ -49,7 +49,8 @@ public struct EventCoding<Value: Codable & Sendable>: Sendable {
     self.own = own
   }
 
-  var isWarrens: Bool { own == nil }
+  /// Nobody has brought coders of their own.
+  var isWarrenJSON: Bool { own == nil }
 
   func body(of value: Value) throws -> Data {
     guard let own else { return try WarrenJSON.encode(value) }

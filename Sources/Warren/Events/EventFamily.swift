@@ -64,7 +64,7 @@ extension EventFamily {
     case .none: throw WarrenError(.decodingFailed, "\(Self.self) has no case for \(type)")
     case .several(let keys): throw WarrenError(.decodingFailed, Self.ambiguous(type, keys))
     }
-    if coding.isWarrens {
+    if coding.isWarrenJSON {
       let keys = shape.isBare ? [shape.key, "_0"] : [shape.key]
       do { return try TapeDecoder.decode(Self.self, body, in: keys) } catch {}
     }

@@ -99,8 +99,8 @@ struct ReaderMetrics: Sendable {
           set.age.record(stand.lag.age / .seconds(1))
           set.stopped.record(isStopped() ? 1 : 0)
           for (state, gauge) in set.poisoned { gauge.record(look.1[state.rawValue] ?? 0) }
-        } else if look != nil {
-          // A newer version is in use.
+        } else {
+          // A newer version is in use, or the file cannot be read: then nobody knows how far it is behind.
           gauges?.remove()
           gauges = nil
         }
